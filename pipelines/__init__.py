@@ -1,0 +1,1 @@
+"""Data to artefact, artefact to answers. Serving knows nothing of this package."""

@@ -1,0 +1,65 @@
+"""The SavedModel: everything from raw bytes to labels, as three endpoints.
+
+    preprocess       decoded input -> one example, no batch axis
+    predict          examples -> logits, scores: the numeric core, that executors compile
+    classify         file bytes or text -> classes, scores, decoded in the graph; it is
+                     serving_default too, so that TensorFlow Serving can serve the folder
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from pipelines.preprocessing import Preprocessing
+
+
+class Artefact(tf.Module):
+    """A trained network with its preprocessing and labels.
+
+    Args:    model: [B, ...] examples -> [B, K] logits; labels: K of them.
+    """
+
+    def __init__(self, model: keras.Model, preprocessing: Preprocessing, labels: Sequence[str]):
+        super().__init__()
+        self.model = model
+        self.preprocessing = preprocessing
+        self.labels = tf.constant(list(labels), tf.string)
+
+        example = preprocessing.example_spec
+        batch = tf.TensorSpec([None, *example.shape], example.dtype, name="examples")
+        encoded = tf.TensorSpec([None], tf.string, name="inputs")
+        self.endpoints = {
+            "preprocess": tf.function(self.preprocess, [preprocessing.decoded_spec]),
+            "predict": tf.function(self.predict, [batch]),
+            "classify": tf.function(self.classify, [encoded]),
+        }
+
+    def preprocess(self, decoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"example": self.preprocessing.preprocess(decoded)}
+
+    def predict(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Running statistics, never the batch's: an example's scores are its own.
+        logits = tf.cast(self.model(examples, training=False), tf.float32)
+        return {"logits": logits, "scores": tf.nn.softmax(logits)}
+
+    def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """string [B] -> classes string [B, K], scores float32 [B, K], in the order of class_id."""
+
+        def scores(encoded: tf.Tensor) -> tf.Tensor:
+            example = self.preprocessing.preprocess(self.preprocessing.decode(encoded))
+            return self.predict(example[tf.newaxis])["scores"][0]
+
+        # One by one, as examples differ in length, and no one's scores may hang on a neighbour.
+        each = tf.map_fn(scores, inputs, fn_output_signature=tf.TensorSpec(self.labels.shape))
+        classes = tf.broadcast_to(self.labels, tf.shape(each))
+        return {"classes": classes, "scores": each}
+
+    def save(self, folder: Path) -> None:
+        """Write the SavedModel, and nothing beside it."""
+        signatures = {
+            name: function.get_concrete_function() for name, function in self.endpoints.items()
+        }
+        signatures["serving_default"] = signatures["classify"]
+        tf.saved_model.save(self, str(folder), signatures=signatures)

@@ -1,0 +1,120 @@
+"""Raw files and texts -> the examples that a network trains on, all read once."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from rich.progress import track
+
+from pipelines.datasets import Example
+from pipelines.preprocessing import Preprocessing
+from protos.triptych.v1 import manifest_pb2
+from serving.errors import InvalidInput
+from serving.runtime.decoding import decode
+
+MEMORY_BYTES = 4 * 2**30  # pictures past this go to a temporary file
+FIT_EXAMPLES = 5000  # enough for means of two decimals
+
+
+class Unreadable(NamedTuple):
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What `read` could read, in the order of its input."""
+
+    values: Sequence[np.ndarray]  # [N, h, w, C] in one array, or N arrays of any length
+    class_ids: np.ndarray  # int32 [N]
+    sources: list[Path | str]
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+
+def decoded(example: Example, spec: manifest_pb2.InputSpec) -> np.ndarray | str:
+    """The example as a server would decode it.  Raises InvalidInput."""
+    if isinstance(example.source, str):
+        return decode(example.source, spec)
+    try:
+        return decode(example.source.read_bytes(), spec)
+    except OSError as error:
+        raise InvalidInput(f"cannot be read: {error.strerror}") from error
+
+
+def fit(preprocessing: Preprocessing, examples: Sequence[Example], seed: int) -> Preprocessing:
+    """`preprocessing` with what it takes from (a sample of) the training examples."""
+    order = np.random.default_rng(seed).permutation(len(examples))
+    if preprocessing.domain != "text":  # a vocabulary needs all of them
+        order = order[:FIT_EXAMPLES]
+
+    def readable() -> Iterator[np.ndarray | str]:
+        for i in track(np.sort(order), description="Measuring", transient=True):
+            try:
+                yield decoded(examples[i], preprocessing.spec())
+            except InvalidInput:
+                continue  # `read` lists it
+
+    return preprocessing.fit(readable())
+
+
+def read(
+    examples: Sequence[Example], preprocessing: Preprocessing, title: str
+) -> tuple[Examples, list[Unreadable]]:
+    """Decode and preprocess all of `examples`; what cannot be read is listed, not fatal."""
+    spec = preprocessing.spec()
+    preprocess = tf.function(preprocessing.preprocess, [preprocessing.decoded_spec])
+
+    def one(example: Example) -> np.ndarray | Unreadable:
+        try:
+            value = decoded(example, spec)
+        except InvalidInput as error:
+            return Unreadable(str(example.source), str(error))
+        return preprocess(tf.constant(value)).numpy()
+
+    store = _store(len(examples), preprocessing.example_spec)
+    kept: list[int] = []
+    unreadable: list[Unreadable] = []
+    with ThreadPoolExecutor() as workers:
+        results = _map(workers, one, examples)
+        for i, value in enumerate(track(results, f"Reading {title}", len(examples), transient=True)):
+            if isinstance(value, Unreadable):
+                unreadable.append(value)
+                continue
+            if isinstance(store, list):
+                store.append(value)
+            else:
+                store[len(kept)] = value
+            kept.append(i)
+    class_ids = np.array([examples[i].class_id for i in kept], np.int32)
+    sources = [examples[i].source for i in kept]
+    return Examples(store[: len(kept)], class_ids, sources), unreadable
+
+
+def _store(count: int, spec: tf.TensorSpec) -> np.ndarray | list[np.ndarray]:
+    if not spec.shape.is_fully_defined():
+        return []
+    shape, dtype = (count, *spec.shape), spec.dtype.as_numpy_dtype
+    if count * spec.shape.num_elements() * spec.dtype.size <= MEMORY_BYTES:
+        return np.empty(shape, dtype)
+    # The file has no name any more, and goes with the process.
+    return np.memmap(tempfile.TemporaryFile(), dtype, "w+", shape=shape)  # noqa: SIM115
+
+
+def _map(
+    workers: ThreadPoolExecutor, function: Callable, items: Sequence, ahead: int = 64
+) -> Iterator:
+    """`workers.map`, in order, with at most `ahead` results waiting."""
+    pending = []
+    for item in items:
+        pending.append(workers.submit(function, item))
+        if len(pending) > ahead:
+            yield pending.pop(0).result()
+    for future in pending:
+        yield future.result()

@@ -1,0 +1,1 @@
+"""One wire protocol, one file: translation only."""
