@@ -17,15 +17,14 @@ class Architecture(NamedTuple):
 
 
 ARCHITECTURES = {
-    "frequency_cnn": Architecture("audio", frequency_cnn.FrequencyCNN, frequency_cnn.VARIANTS["frequency_cnn"]),
-    "kim_cnn": Architecture("text", kim_cnn.KimCNN, kim_cnn.VARIANTS["kim_cnn"]),
-    "resnet20": Architecture("image", resnet_cifar.ResNetCifar, resnet_cifar.VARIANTS["resnet20"]),
-    "resnet32": Architecture("image", resnet_cifar.ResNetCifar, resnet_cifar.VARIANTS["resnet32"]),
-    "resnet44": Architecture("image", resnet_cifar.ResNetCifar, resnet_cifar.VARIANTS["resnet44"]),
-    "resnet56": Architecture("image", resnet_cifar.ResNetCifar, resnet_cifar.VARIANTS["resnet56"]),
-    "resnet110": Architecture("image", resnet_cifar.ResNetCifar, resnet_cifar.VARIANTS["resnet110"]),
-    "separable_cnn": Architecture("image", separable_cnn.SeparableCNN, separable_cnn.VARIANTS["separable_cnn"]),
-}  # fmt: skip
+    "frequency_cnn": Architecture("audio", frequency_cnn.FrequencyCNN, {}),
+    "kim_cnn": Architecture("text", kim_cnn.KimCNN, {}),
+    "separable_cnn": Architecture("image", separable_cnn.SeparableCNN, {}),
+    **{
+        name: Architecture("image", resnet_cifar.ResNetCifar, options)
+        for name, options in resnet_cifar.VARIANTS.items()
+    },
+}
 
 
 def create_model(name: str, num_classes: int, **options: Any) -> keras.Model:

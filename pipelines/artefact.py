@@ -1,9 +1,9 @@
 """The SavedModel: everything from raw bytes to labels, as three endpoints.
 
-    preprocess       decoded input -> one example, no batch axis
-    predict          examples -> logits, scores: the numeric core, that executors compile
-    classify         file bytes or text -> classes, scores, decoded in the graph; it is
-                     serving_default too, so that TensorFlow Serving can serve the folder
+preprocess       decoded input -> one example, no batch axis
+predict          examples -> logits, scores: the numeric core, that executors compile
+classify         file bytes or text -> classes, scores, decoded in the graph; it is
+                 serving_default too, so that TensorFlow Serving can serve the folder
 """
 
 from collections.abc import Sequence

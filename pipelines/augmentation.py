@@ -42,7 +42,7 @@ def mask_spectrogram(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 def drop_words(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One token in twenty becomes unknown, so that "unknown" has a vector.  int32 [T] -> the same"""
+    """One token in twenty becomes unknown, so that this has a vector.  int32 [T] -> same"""
     dropped = (rng.random(tokens.shape) < 0.05) & (tokens != PADDING_ID)
     return np.where(dropped, np.int32(UNKNOWN_ID), tokens)
 

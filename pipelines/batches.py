@@ -9,7 +9,6 @@ import tensorflow as tf
 from pipelines.augmentation import Augmentation
 from pipelines.examples import Examples
 
-
 Batch = tuple[np.ndarray, np.ndarray]  # examples [B, ...], class_ids [B]
 
 
@@ -93,7 +92,9 @@ class MeasuringBatches:
             yield values, self.examples.class_ids[chosen]
 
 
-def as_dataset(batches: TrainingBatches | MeasuringBatches, example: tf.TensorSpec) -> tf.data.Dataset:
+def as_dataset(
+    batches: TrainingBatches | MeasuringBatches, example: tf.TensorSpec
+) -> tf.data.Dataset:
     """The batches as Keras takes them; `example` has no batch axis."""
     signature = (
         tf.TensorSpec([None, *example.shape], example.dtype),

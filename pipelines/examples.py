@@ -83,7 +83,9 @@ def read(
     unreadable: list[Unreadable] = []
     with ThreadPoolExecutor() as workers:
         results = _map(workers, one, examples)
-        for i, value in enumerate(track(results, f"Reading {title}", len(examples), transient=True)):
+        for i, value in enumerate(
+            track(results, f"Reading {title}", len(examples), transient=True)
+        ):
             if isinstance(value, Unreadable):
                 unreadable.append(value)
                 continue
@@ -104,7 +106,7 @@ def _store(count: int, spec: tf.TensorSpec) -> np.ndarray | list[np.ndarray]:
     if count * spec.shape.num_elements() * spec.dtype.size <= MEMORY_BYTES:
         return np.empty(shape, dtype)
     # The file has no name any more, and goes with the process.
-    return np.memmap(tempfile.TemporaryFile(), dtype, "w+", shape=shape)  # noqa: SIM115
+    return np.memmap(tempfile.TemporaryFile(), dtype, "w+", shape=shape)
 
 
 def _map(

@@ -1,11 +1,11 @@
 """A run's folder: what training leaves, and what export reads.
 
-    config.json     the TrainConfig, the data set's labels and the preprocessing
-    best.weights.h5 the weights of the epoch with the best validation accuracy
-    history.csv     a line an epoch           logs/   the same for TensorBoard
-    backup/         the last epoch, to go on from
-    report.json     measures, unreadable files, versions         confusion.png
-    golden/         a few test inputs, as they came
+config.json     the TrainConfig, the data set's labels and the preprocessing
+best.weights.h5 the weights of the epoch with the best validation accuracy
+history.csv     a line an epoch           logs/   the same for TensorBoard
+backup/         the last epoch, to go on from
+report.json     measures, unreadable files, versions         confusion.png
+golden/         a few test inputs, as they came
 """
 
 import json
@@ -135,7 +135,9 @@ class Run:
     def trained_model(self) -> keras.Model:
         """The network with the weights of its best epoch."""
         if not (self.folder / WEIGHTS).exists():
-            raise RunError(f"{self.folder} holds no trained weights yet: let `triptych train` finish")
+            raise RunError(
+                f"{self.folder} holds no trained weights yet: let `triptych train` finish"
+            )
         network = self.model()
         network.load_weights(self.folder / WEIGHTS)
         return network

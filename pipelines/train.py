@@ -45,9 +45,9 @@ class Defaults:
 
 # The image row is that of He 2015, section 4.2, with a cosine in place of the steps.
 DEFAULTS = {
-    "audio": Defaults(60, 32, 2e-3, 1e-2, keras.optimizers.AdamW),
+    "audio": Defaults(40, 32, 2e-3, 1e-2, keras.optimizers.AdamW),
     "image": Defaults(60, 128, 0.1, 5e-4, keras.optimizers.SGD),
-    "text": Defaults(30, 50, 1e-3, 1e-2, keras.optimizers.AdamW),
+    "text": Defaults(25, 50, 2e-3, 1e-2, keras.optimizers.AdamW),
 }
 
 
@@ -114,7 +114,10 @@ def _open(config: TrainConfig, data: Dataset, inputs: Preprocessing) -> Run:
         "name": data.name,
         "source": data.origin,
         "licence": data.licence,
-        **{f"{split}_examples": len(getattr(data, split)) for split in ("train", "validation", "test")},
+        **{
+            f"{split}_examples": len(getattr(data, split))
+            for split in ("train", "validation", "test")
+        },
     }
     if (config.out / "config.json").exists():
         before = Run.open(config.out)
@@ -176,25 +179,36 @@ def _fit(
     return time.monotonic() - started
 
 
+class KeepBest(keras.callbacks.Callback):
+    """Save the weights of the epoch with the best validation accuracy; of equals, the least loss.
+
+    An earlier call's epochs count too: they are in the history.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.path = folder / WEIGHTS
+        self.best = (-1.0, 0.0)
+        if (folder / HISTORY).exists():
+            rows = np.genfromtxt(folder / HISTORY, delimiter=",", names=True, ndmin=1)
+            self.best = max(
+                zip(rows["val_accuracy"], -rows["val_loss"], strict=True), default=self.best
+            )
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        now = (logs["val_accuracy"], -logs["val_loss"])
+        if now > self.best:
+            self.best = now
+            self.model.save_weights(self.path)
+
+
 def _callbacks(folder: Path, patience: int) -> list[keras.callbacks.Callback]:
-    history = folder / HISTORY
-    best = None
-    if history.exists():
-        rows = np.atleast_1d(np.genfromtxt(history, delimiter=",", names=True))
-        best = float(rows["val_accuracy"].max()) if rows.size else None
-    watched = {"monitor": "val_accuracy", "mode": "max"}
     return [
         keras.callbacks.BackupAndRestore(folder / "backup", delete_checkpoint=False),
-        keras.callbacks.CSVLogger(history, append=True),
+        KeepBest(folder),
+        keras.callbacks.CSVLogger(folder / HISTORY, append=True),
         keras.callbacks.TensorBoard(folder / "logs"),
-        keras.callbacks.ModelCheckpoint(
-            folder / WEIGHTS,
-            save_best_only=True,
-            save_weights_only=True,
-            initial_value_threshold=best,
-            **watched,
-        ),
-        keras.callbacks.EarlyStopping(patience=patience, **watched),
+        keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=patience),
     ]
 
 

@@ -1,4 +1,4 @@
-"""One classification, from files or texts to labels: the way through the server, whatever the protocol.
+"""One classification, from files or texts to labels, whatever the protocol.
 
 A version is pinned, inputs are decoded and preprocessed in worker threads, each example joins a
 batch, scores become labels. One bad input takes nothing from the others.

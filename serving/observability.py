@@ -105,7 +105,8 @@ class HttpEndpoints:
     def _app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
-            return self._metrics_app(environ, start_response)
+            body: Iterable[bytes] = self._metrics_app(environ, start_response)
+            return body
         status, text = "404 Not Found", "there are /metrics, /healthz and /readyz"
         if path == "/healthz":
             status, text = "200 OK", "ok"

@@ -48,6 +48,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._http = HttpEndpoints(self._metrics, self._why_not_ready)
         self._ready_models: set[str] = set()
+        self._started = False  # the whole repository has been tried once
         self._announcements: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._polling: asyncio.Task[None] | None = None
@@ -71,6 +72,8 @@ class Server:
         await self._health.set(SERVICE, NOT_SERVING)
         await self._grpc.start()
         await self.rescan()
+        self._started = True
+        await self._announce_overall()
         self._polling = asyncio.create_task(self._poll())
         if not self._ready_models:
             logger.warning(
@@ -146,7 +149,7 @@ class Server:
         servable = Servable.load(folder.path, self._settings.executor, self._settings.limits)
         try:
             servable.check_golden()
-            servable.warm_up(self._settings.max_batch_size)
+            servable.warm_up((1, self._settings.max_batch_size))
         except BaseException:
             servable.close()
             raise
@@ -160,8 +163,11 @@ class Server:
         task.add_done_callback(self._announcements.discard)
 
     async def _announce(self, model: str) -> None:
-        overall = SERVING if self._ready_models else NOT_SERVING
         await self._health.set(model, SERVING if model in self._ready_models else NOT_SERVING)
+        await self._announce_overall()
+
+    async def _announce_overall(self) -> None:
+        overall = NOT_SERVING if self._why_not_ready() else SERVING
         await self._health.set("", overall)
         await self._health.set(SERVICE, overall)
 
@@ -178,6 +184,8 @@ class Server:
     def _why_not_ready(self) -> str | None:
         if self._stopping:
             return "the server is ending"
+        if not self._started:
+            return "the models are being loaded"
         if not self._ready_models:
             return f"no model is ready: see {self._settings.repository} and the log"
         return None
@@ -191,7 +199,7 @@ class Server:
 
 
 async def serve(settings: Settings, on_ready: Callable[[Ready], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight. A second signal ends at once."""
+    """Serve until SIGTERM or SIGINT, then finish what is in flight. A second one ends at once."""
     configure_logging(settings.log_level)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -23,8 +23,6 @@ from keras import layers, ops
 
 from models.layers.frequency import FrequencyConv
 
-VARIANTS = {"frequency_cnn": {}}
-
 
 class Row(NamedTuple):
     width: int  # filters, in multiples of the network's own
@@ -45,7 +43,7 @@ TABLE = (
 
 @keras.saving.register_keras_serializable(package="triptych")
 class FrequencyBlock(layers.Layer):
-    """Layer: frequency convolution, BN, ReLU, max pooling along F.  [B, T, F, C] -> [B, T, F', filters]
+    """Layer: frequency conv, BN, ReLU, max pooling along F.  [B, T, F, C] -> [B, T, F', filters]
 
     Args:    bands: mel bands that a filter covers, or None for all of them.
     """

@@ -24,7 +24,7 @@ VARIANTS = {
 
 @keras.saving.register_keras_serializable(package="triptych")
 class IdentityShortcut(layers.Layer):
-    """Layer: every `stride`th position, the new channels all zero.  [B, H, W, C] -> [B, H/s, W/s, filters]
+    """Layer: each `stride`th position, new channels zero.  [B, H, W, C] -> [B, H/s, W/s, filters]
 
     Source:  He 2015, section 3.3, option A. It has no weights.
     Differs: the zeros go on both sides of the channels, as in the authors' Torch successors;

@@ -19,8 +19,6 @@ from keras import layers
 
 from models.layers.conv import ConvNorm
 
-VARIANTS = {"separable_cnn": {}}
-
 
 @keras.saving.register_keras_serializable(package="triptych")
 class SeparableBlock(layers.Layer):

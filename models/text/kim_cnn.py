@@ -12,7 +12,6 @@
 import keras
 from keras import layers, ops
 
-VARIANTS = {"kim_cnn": {}}
 MAX_NORM = 3.0  # s in section 3.1
 PADDING_ID = 0
 
@@ -53,7 +52,9 @@ class KimCNN(keras.Model):
         self.embedding_dropout_rate = embedding_dropout_rate
 
         self.embedding = layers.Embedding(
-            vocabulary_size, embedding_dim, embeddings_initializer=keras.initializers.RandomUniform(-0.25, 0.25)
+            vocabulary_size,
+            embedding_dim,
+            embeddings_initializer=keras.initializers.RandomUniform(-0.25, 0.25),
         )
         self.embedding_dropout = layers.SpatialDropout1D(embedding_dropout_rate)
         self.convs = [

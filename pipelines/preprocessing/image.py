@@ -79,9 +79,7 @@ class ImagePreprocessing(tf.Module):
         return ImagePreprocessing(**{**self.get_config(), **config})
 
     def spec(self) -> manifest_pb2.InputSpec:
-        size = manifest_pb2.ImageInput(
-            height=self.height, width=self.width, channels=self.channels
-        )
+        size = manifest_pb2.ImageInput(height=self.height, width=self.width, channels=self.channels)
         return manifest_pb2.InputSpec(image=size)
 
     def get_config(self) -> dict[str, Any]:

@@ -60,7 +60,9 @@ class TextPreprocessing(tf.Module):
 
     def preprocess(self, text: tf.Tensor) -> tf.Tensor:
         ids = self.ids.lookup(self.tokens(text)[: self.max_tokens])
-        length = tf.gather(self.lengths, tf.reduce_sum(tf.cast(self.lengths < tf.size(ids), tf.int32)))
+        length = tf.gather(
+            self.lengths, tf.reduce_sum(tf.cast(self.lengths < tf.size(ids), tf.int32))
+        )
         return tf.pad(ids, [[0, length - tf.size(ids)]], constant_values=PADDING_ID)
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:

@@ -87,7 +87,9 @@ class NormaliseUnicode(tf.Module):
         self.starts = tf.constant(np.cumsum([0, *lengths[:-1]]), tf.int64)
         self.values = tf.constant([c for v in expansions.values() for c in v], tf.int64)
         compositions = _compositions()
-        self.composed = _table([a * SHIFT + b for a, b in compositions], list(compositions.values()))
+        self.composed = _table(
+            [a * SHIFT + b for a, b in compositions], list(compositions.values())
+        )
 
     def __call__(self, text: tf.Tensor) -> tf.Tensor:
         points = tf.cast(tf.strings.unicode_decode(text, "UTF-8"), tf.int64)

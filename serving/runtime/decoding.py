@@ -104,7 +104,9 @@ def decode_image(
     except Image.DecompressionBombError as error:
         raise _too_many_pixels("it declares more", limits) from error
     except UnidentifiedImageError as error:
-        raise InvalidInput(f"not a picture that can be read ({_looks_like(data)}): send {IMAGES}") from error
+        raise InvalidInput(
+            f"not a picture that can be read ({_looks_like(data)}): send {IMAGES}"
+        ) from error
     except Exception as error:
         # Pillow's decoders raise what they like on damaged files: OSError, SyntaxError,
         # struct.error, ValueError, and so on. A client's file is never our fault.
@@ -173,7 +175,9 @@ def decode_audio(
                 raise _too_long(file.frames / rate, limits)
             samples = file.read(most + 1, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise InvalidInput(f"not a sound that can be read ({_looks_like(data)}): send {SOUNDS}") from error
+        raise InvalidInput(
+            f"not a sound that can be read ({_looks_like(data)}): send {SOUNDS}"
+        ) from error
     except (TypeError, RuntimeError, ValueError) as error:  # RAW files and odd headers
         raise InvalidInput(f"a damaged sound ({_looks_like(data)}): {error}") from error
     if len(samples) > most:

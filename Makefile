@@ -1,0 +1,40 @@
+# Each target sets up what it needs: uv in .uv/, the locked dependencies in .venv/.
+
+UV_VERSION = 0.13.9
+UV = .uv/bin/uv
+RUN = $(UV) run --no-sync
+
+.PHONY: quickstart serve test test-compose lint check protos clean
+
+quickstart: .venv/serving  ## serve the shipped models and classify the samples (ONCE=1: then end)
+	$(RUN) triptych quickstart $(if $(ONCE),--once)
+
+test: .venv/all  ## the whole suite
+	$(RUN) pytest -q
+
+test-compose: .venv/all  ## build the image, serve, classify, kill, come back; needs an engine
+	$(RUN) pytest -q -m compose --timeout=1500 tests/compose
+
+lint: .venv/all  ## format, lint, types, import contracts
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+
+protos: .venv/all  ## generate the modules beside the .proto files
+	$(RUN) protos/generate.sh
+
+.venv/all: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --locked --extra cpu --extra train
+	@touch .venv/all .venv/serving
+
+.venv/serving: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --locked --inexact --no-dev --extra cpu
+	@touch .venv/serving
+
+$(UV):
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+clean:
+	rm -rf .uv .venv

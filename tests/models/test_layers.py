@@ -1,0 +1,80 @@
+"""What the shared layers promise, against NumPy."""
+
+import numpy as np
+import pytest
+from keras import layers
+from keras.ops import convert_to_numpy
+
+from models.image.resnet_cifar import BasicBlock, IdentityShortcut
+from models.layers.conv import ConvNorm
+from models.layers.frequency import FrequencyConv
+
+RNG = np.random.default_rng(0)
+
+
+def test_frequency_conv_is_a_sum_over_its_window() -> None:
+    layer = FrequencyConv(3, context=5, bands=4, context_stride=2)
+    x = RNG.standard_normal((2, 9, 10, 2)).astype(np.float32)
+    y = np.array(layer(x))
+    kernel = convert_to_numpy(layer.kernel)
+    padded = np.pad(x, ((0, 0), (2, 2), (0, 0), (0, 0)))
+    assert y.shape == (2, 5, 7, 3) == layer.compute_output_shape(x.shape)
+    for frame in range(5):
+        for band in range(7):
+            window = padded[:, 2 * frame : 2 * frame + 5, band : band + 4]
+            wanted = np.einsum("btfc,tfck->bk", window, kernel)
+            np.testing.assert_allclose(y[:, frame, band], wanted, atol=1e-5)
+
+
+def test_frequency_conv_moves_with_its_input_along_frequency() -> None:
+    layer = FrequencyConv(3, context=5, bands=4)
+    x = np.zeros((1, 9, 20, 1), np.float32)
+    x[:, :, 4:12] = RNG.standard_normal((1, 9, 8, 1))
+    y, moved = np.array(layer(x)), np.array(layer(np.roll(x, 3, axis=2)))
+    np.testing.assert_allclose(moved[:, :, 3:], y[:, :, :-3], atol=1e-5)
+
+
+def test_frequency_conv_needs_as_many_bands_as_its_filters_cover() -> None:
+    with pytest.raises(ValueError, match="covers 8 mel bands"):
+        FrequencyConv(3, context=5, bands=8)(np.zeros((1, 9, 7, 1), np.float32))
+
+
+def test_option_a_subsamples_and_pads_channels_on_both_sides() -> None:
+    x = RNG.standard_normal((2, 4, 4, 2)).astype(np.float32)
+    y = np.array(IdentityShortcut(6, stride=2)(x))
+    np.testing.assert_array_equal(y[..., 2:4], x[:, ::2, ::2])
+    assert not y[..., :2].any()
+    assert not y[..., 4:].any()
+
+
+def test_a_residual_block_without_a_residual_is_relu() -> None:
+    block = BasicBlock(4)
+    x = RNG.standard_normal((2, 6, 6, 4)).astype(np.float32)
+    block(x)
+    block.conv2.norm.gamma.assign(np.zeros(4))
+    np.testing.assert_allclose(block(x), np.maximum(x, 0), atol=1e-6)
+
+
+def test_batch_norm_keeps_the_biased_variance_of_each_batch() -> None:
+    """Keras 3 averages the biased variance; PyTorch and fused TensorFlow the unbiased one."""
+    layer = ConvNorm(3, 1)
+    x = RNG.standard_normal((4, 5, 5, 2)).astype(np.float32)
+    layer.build(x.shape)
+    maps = np.array(layer.conv(x))
+    layer(x, training=True)
+    momentum = layer.norm.momentum
+    mean = momentum * 0.0 + (1 - momentum) * maps.mean(axis=(0, 1, 2))
+    variance = momentum * 1.0 + (1 - momentum) * maps.var(axis=(0, 1, 2), ddof=0)
+    np.testing.assert_allclose(convert_to_numpy(layer.norm.moving_mean), mean, atol=1e-6)
+    np.testing.assert_allclose(convert_to_numpy(layer.norm.moving_variance), variance, atol=1e-6)
+
+
+def test_batch_norm_at_inference_is_a_fixed_affine_map() -> None:
+    norm = layers.BatchNormalization()
+    x = RNG.standard_normal((8, 3)).astype(np.float32)
+    norm.build(x.shape)
+    norm.moving_mean.assign([0.5, 0.0, -1.0])
+    norm.moving_variance.assign([2.0, 1.0, 0.5])
+    wanted = (x - [0.5, 0.0, -1.0]) / np.sqrt(np.array([2.0, 1.0, 0.5]) + norm.epsilon)
+    np.testing.assert_allclose(norm(x, training=False), wanted, atol=1e-5)
+    assert np.abs(np.array(norm(x, training=True)) - wanted).max() > 0.1

@@ -1,0 +1,241 @@
+"""Tiny SavedModels of each domain, made by hand: version folders as `pipelines.export` writes them.
+
+Weights are random numbers of a seed, so that two versions of a model can be told apart.
+"""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from google.protobuf import json_format
+from PIL import Image
+
+from protos.triptych.v1 import manifest_pb2
+
+SIDE, SAMPLE_RATE_HZ, BANDS, CODES = 8, 8_000, 4, 64
+LABELS = {
+    "image": ["red", "orange", "yellow", "green", "blue", "violet"],
+    "audio": ["low", "middle", "high"],
+    "text": ["good", "bad"],
+}
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def wav(samples: np.ndarray) -> bytes:
+    """int16 [N]."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def pixels(seed: int, height: int = 12, width: int = 10) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def samples(seed: int, n: int = 800) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-(2**15), 2**15, n, np.int16)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """exported(domain, seed) -> a version folder, to be copied and not changed."""
+    folders: dict[tuple[str, int], Path] = {}
+
+    def export(domain: str, seed: int = 0) -> Path:
+        key = domain, seed
+        if key not in folders:
+            folders[key] = tmp_path_factory.mktemp("exported") / domain / str(seed + 1)
+            _save(folders[key], domain, seed)
+        return folders[key]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def publish(exported: Callable[..., Path]) -> Callable[..., Path]:
+    """publish(root, name, version, ...) -> ROOT/NAME/VERSION, which appears at once, and whole.
+
+    change: is called with the folder before it appears.
+    """
+
+    def copy(
+        root: Path,
+        name: str,
+        version: int = 1,
+        *,
+        domain: str = "",
+        seed: int = 0,
+        change: Callable[[Path], None] = lambda folder: None,
+    ) -> Path:
+        folder = root / name / f".tmp-{version}"
+        shutil.copytree(exported(domain or name, seed), folder)
+        change(folder)
+        return folder.rename(root / name / str(version))
+
+    return copy
+
+
+def rewrite_manifest(folder: Path, change: Callable[[manifest_pb2.Manifest], None]) -> None:
+    path = folder / "assets.extra" / "manifest.json"
+    manifest = json_format.Parse(path.read_text(), manifest_pb2.Manifest())
+    change(manifest)
+    path.write_text(json_format.MessageToJson(manifest))
+
+
+def rewrite_golden(folder: Path, change: Callable[[manifest_pb2.GoldenSet], None]) -> None:
+    """And its digest, so that only the scores tell."""
+    path = folder / "assets.extra" / "golden.json"
+    golden = json_format.Parse(path.read_text(), manifest_pb2.GoldenSet())
+    change(golden)
+    path.write_text(json_format.MessageToJson(golden))
+    rewrite_manifest(folder, lambda manifest: _list_files(manifest, folder))
+
+
+def _save(folder: Path, domain: str, seed: int) -> None:
+    import tensorflow as tf
+
+    module, preprocess, decode, example, spec, golden_inputs = _PARTS[domain](tf, seed)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *example.shape], example.dtype, "examples")])
+    def predict(examples: Any) -> dict[str, Any]:
+        logits = module.network(examples)
+        return {"logits": logits, "scores": tf.nn.softmax(logits)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+    def classify(inputs: Any) -> dict[str, Any]:
+        def scores(encoded: Any) -> Any:
+            return predict(preprocess(decode(encoded))["example"][None])["scores"][0]
+
+        k = len(LABELS[domain])
+        each = tf.map_fn(scores, inputs, fn_output_signature=tf.TensorSpec([k]))
+        return {
+            "classes": tf.broadcast_to(tf.constant(LABELS[domain]), tf.shape(each)),
+            "scores": each,
+        }
+
+    module.endpoints = [preprocess, predict, classify]
+    signatures = {"preprocess": preprocess, "predict": predict, "classify": classify}
+    signatures["serving_default"] = classify
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+    golden = manifest_pb2.GoldenSet()
+    for item, decoded in golden_inputs:
+        scores = predict(preprocess(tf.constant(decoded))["example"][None])["scores"][0]
+        kind = {"text": item} if isinstance(item, str) else {"data": item}
+        golden.examples.add(scores=scores.numpy().tolist(), **kind)
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    (extra / "golden.json").write_text(json_format.MessageToJson(golden))
+    manifest = manifest_pb2.Manifest(
+        schema_version=1,
+        name=domain,
+        domain=manifest_pb2.Domain.Value(f"DOMAIN_{domain.upper()}"),
+        input=spec,
+        labels=LABELS[domain],
+    )
+    _list_files(manifest, folder)
+    (extra / "manifest.json").write_text(json_format.MessageToJson(manifest))
+
+
+def _list_files(manifest: manifest_pb2.Manifest, folder: Path) -> None:
+    del manifest.files[:]
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        if path.name != "manifest.json":
+            manifest.files.add(
+                path=path.relative_to(folder).as_posix(),
+                bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+            )
+
+
+Parts = tuple[Any, Any, Any, Any, manifest_pb2.InputSpec, Iterable[tuple[bytes | str, Any]]]
+
+
+def _image(tf: ModuleType, seed: int) -> Parts:
+    """A convolution, a mean over places, a layer."""
+    module, (kernel, weights) = _module(tf, seed, (3, 3, 3, 4), (4, len(LABELS["image"])))
+    module.network = lambda x: (
+        tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME")), (1, 2)) @ weights
+    )
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8, "image")])
+    def preprocess(image: Any) -> dict[str, Any]:
+        return {"example": tf.image.resize(image, [SIDE, SIDE], antialias=True) / 127.5 - 1.0}
+
+    def decode(data: Any) -> Any:
+        return tf.io.decode_image(data, channels=3, expand_animations=False)
+
+    example = tf.TensorSpec([SIDE, SIDE, 3], tf.float32)
+    size = manifest_pb2.ImageInput(height=SIDE, width=SIDE, channels=3)
+    golden = [(png(pixels(s)), pixels(s)) for s in (0, 1)]
+    return module, preprocess, decode, example, manifest_pb2.InputSpec(image=size), golden
+
+
+def _audio(tf: ModuleType, seed: int) -> Parts:
+    """Frames of 80 samples, the loudness of 4 parts of each; a mean over frames, a layer."""
+    module, (weights,) = _module(tf, seed, (BANDS, len(LABELS["audio"])))
+    module.network = lambda x: tf.reduce_mean(x, 1) @ weights
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "waveform")])
+    def preprocess(waveform: Any) -> dict[str, Any]:
+        frames = tf.reshape(tf.signal.frame(waveform, 80, 80), [-1, BANDS, 80 // BANDS])
+        return {"example": tf.reduce_mean(tf.abs(frames), 2) * 4.0}
+
+    def decode(data: Any) -> Any:
+        return tf.reduce_mean(tf.audio.decode_wav(data)[0], 1)
+
+    example = tf.TensorSpec([None, BANDS], tf.float32)
+    front_end = manifest_pb2.AudioInput(sample_rate_hz=SAMPLE_RATE_HZ, mel_bands=BANDS)
+    waveforms = [
+        (samples(s, n), samples(s, n) / np.float32(2**15)) for s, n in ((0, 800), (1, 1200))
+    ]
+    golden = [(wav(ints), floats) for ints, floats in waveforms]
+    return module, preprocess, decode, example, manifest_pb2.InputSpec(audio=front_end), golden
+
+
+def _text(tf: ModuleType, seed: int) -> Parts:
+    """Code points modulo 64, padded to a power of two; embeddings, a mean over them, a layer."""
+    module, (embeddings, weights) = _module(tf, seed, (CODES, 8), (8, len(LABELS["text"])))
+    module.network = lambda x: tf.reduce_mean(tf.gather(embeddings, x), 1) @ weights
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, "text")])
+    def preprocess(text: Any) -> dict[str, Any]:
+        codes = tf.strings.unicode_decode(text, "UTF-8") % CODES
+        wanted = 2 ** tf.range(3, 18)
+        length = wanted[tf.searchsorted(wanted, tf.shape(codes))[0]]
+        return {"example": tf.pad(codes, [[0, length - tf.size(codes)]])}
+
+    example = tf.TensorSpec([None], tf.int32)
+    sizes = manifest_pb2.TextInput(vocabulary_size=CODES, max_tokens=2**17)
+    golden = [(text, text) for text in ("good", "a rather bad one, ça va")]
+    return (
+        module,
+        preprocess,
+        lambda data: data,
+        example,
+        manifest_pb2.InputSpec(text=sizes),
+        golden,
+    )
+
+
+_PARTS = {"image": _image, "audio": _audio, "text": _text}
+
+
+def _module(tf: ModuleType, seed: int, *shapes: tuple[int, ...]) -> tuple[Any, list[Any]]:
+    rng = np.random.default_rng(seed)
+    module = tf.Module()
+    module.weights = [tf.Variable(rng.normal(size=shape).astype(np.float32)) for shape in shapes]
+    return module, module.weights

@@ -1,0 +1,3 @@
+from triptych.main import app
+
+app()

@@ -1,0 +1,106 @@
+"""`triptych classify`: files and texts in, labels out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from triptych.console import fail, hint
+
+if TYPE_CHECKING:
+    from triptych.client import Answer, Options, Source
+
+EXAMPLE = "Example: triptych classify photo.jpg recordings/ --text 'Who wrote Hamlet?' --json"
+LONGEST_NAME = 32
+
+
+def command(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files, folders, or - for standard input.")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="A text; may be given again.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Default: the only one of the input's domain.")
+    ] = None,
+    version: Annotated[int | None, typer.Option(help="Default: the newest.", min=1)] = None,
+    server: Annotated[str, typer.Option(metavar="HOST:PORT")] = "localhost:8500",
+    top_k: Annotated[int, typer.Option(help="Labels for each input.", min=1)] = 5,
+    min_score: Annotated[float, typer.Option(help="Leave lower scores out.", min=0, max=1)] = 0.0,
+    timeout: Annotated[float, typer.Option(help="Seconds for each call.", min=0.001)] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each input.")] = False,
+) -> None:
+    """Classify files and texts with a running server.
+
+    Ends with 0 if all were classified, 1 if some were not, 3 if no server answers.
+    """
+    import asyncio
+
+    from triptych.client import Options, sources
+
+    if not files and not text:
+        fail("nothing to classify: give files, folders, - or --text (see --help)", 2)
+    options = Options(model, version, top_k, min_score, timeout)
+    answers = asyncio.run(_collect(server, sources(files or [], text or []), options, as_json))
+    if not as_json:
+        show(answers)
+        hint("--json prints lines for programs; `triptych models` tells what the server has")
+    if any(answer.error for answer in answers):
+        raise typer.Exit(1)
+
+
+async def _collect(
+    server: str, inputs: "Sequence[Source]", options: "Options", as_json: bool
+) -> "list[Answer]":
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from triptych.client import ServerAbsent, classify
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed} classified"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    answers = []
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("", total=None)
+        try:
+            async for answer in classify(server, inputs, options):
+                answers.append(answer)
+                progress.advance(task)
+                if as_json:
+                    typer.echo(json.dumps(answer.as_json(), ensure_ascii=False))
+        except ServerAbsent as error:
+            fail(error, 3)
+    return answers
+
+
+def show(answers: "Sequence[Answer]") -> None:
+    """A table: input, model, version, labels with scores, milliseconds."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("input", overflow="fold", ratio=3)
+    table.add_column("model", overflow="fold")
+    table.add_column("ver", justify="right")
+    table.add_column("labels", overflow="fold", ratio=4)
+    table.add_column("ms", justify="right")
+    for answer in answers:
+        labels = Text(", ".join(f"{label} {score:.3f}" for label, score in answer.labels))
+        if answer.error is not None:
+            labels = Text(answer.error, style="red")
+        table.add_row(
+            Text(_short(answer.name)),
+            answer.model or "-",
+            str(answer.version or "-"),
+            labels,
+            "-" if answer.milliseconds is None else f"{answer.milliseconds:.1f}",
+        )
+    Console().print(table)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"

@@ -1,0 +1,238 @@
+"""Talks to a server: inputs in the order they were given, many at once, answers in that order."""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+
+from protos.triptych.v1 import classifier_pb2, classifier_pb2_grpc, manifest_pb2
+
+CHUNK_INPUTS = 16
+CHUNK_BYTES = 4 * 2**20
+IN_FLIGHT = 8  # chunks
+CONNECT_SECONDS = 5.0
+IMAGES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
+SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
+TEXTS = {".txt", ".md"}
+IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+
+
+class ServerAbsent(Exception):
+    """Nobody answers at that address."""
+
+
+class NoModel(Exception):
+    """No model, or more than one, fits an input's domain."""
+
+
+class Source(NamedTuple):
+    """One thing to classify. Without content, `problem` says why it can't be read."""
+
+    name: str
+    content: bytes | str | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    name: str
+    model: str | None
+    version: int | None
+    labels: list[tuple[str, float]] = field(default_factory=list)  # best first
+    error: str | None = None
+    milliseconds: float | None = None  # of the call that it was in, on the server
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "input": self.name,
+            "model": self.model,
+            "version": self.version,
+            "labels": [{"label": label, "score": score} for label, score in self.labels],
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True)
+class Options:
+    model: str | None = None
+    version: int | None = None
+    top_k: int = 5
+    min_score: float = 0.0
+    timeout_seconds: float = 30.0
+
+
+def sources(files: Iterable[Path], texts: Iterable[str]) -> Iterator[Source]:
+    """Files as they were given, folders as their files, `-` as standard input, then the texts."""
+    for given in files:
+        if str(given) == "-":
+            yield Source("-", sys.stdin.buffer.read())
+            continue
+        if not given.is_dir():
+            yield _read(given)
+            continue
+        found = [p for p in sorted(given.rglob("*")) if p.is_file() and not _hidden(p, given)]
+        if not found:
+            yield Source(str(given), None, "the folder holds no files")
+        yield from map(_read, found)
+    for text in texts:
+        yield Source(text, text)
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _read(path: Path) -> Source:
+    try:
+        return Source(str(path), path.read_bytes())
+    except OSError as error:
+        return Source(str(path), None, f"cannot be read: {error.strerror}")
+
+
+def domain_of(source: Source) -> int:
+    """Which kind of model the input is for: by its name, else by its first bytes."""
+    suffix = Path(source.name).suffix.lower()
+    content = source.content
+    if isinstance(content, str) or suffix in TEXTS:
+        return manifest_pb2.DOMAIN_TEXT
+    if suffix in IMAGES:
+        return manifest_pb2.DOMAIN_IMAGE
+    if suffix in SOUNDS:
+        return manifest_pb2.DOMAIN_AUDIO
+    start = (content or b"")[:512]
+    if start.startswith(IMAGE_STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP"):
+        return manifest_pb2.DOMAIN_IMAGE
+    if start.startswith((b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b"\xff")) or b"\0" in start:
+        return manifest_pb2.DOMAIN_AUDIO
+    return manifest_pb2.DOMAIN_TEXT
+
+
+async def connect(channel: grpc.aio.Channel, address: str) -> classifier_pb2_grpc.ClassifierStub:
+    """Raises ServerAbsent if nobody listens there."""
+    try:
+        await asyncio.wait_for(channel.channel_ready(), CONNECT_SECONDS)
+    except TimeoutError:
+        raise ServerAbsent(
+            f"no server at {address}: start one with `triptych serve --repository REPO`, or give"
+            " another --server"
+        ) from None
+    return classifier_pb2_grpc.ClassifierStub(channel)
+
+
+async def classify(
+    address: str, inputs: Iterable[Source], options: Options
+) -> AsyncIterator[Answer]:
+    """An answer for each input, in their order, each as soon as those before it are there.
+
+    Raises: ServerAbsent. All else that goes wrong is its input's answer.
+    """
+    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    async with grpc.aio.insecure_channel(address, options=unlimited) as channel:
+        stub = await connect(channel, address)
+        models = {} if options.model else await _models_by_domain(stub, options)
+        waiting: deque[asyncio.Task[list[Answer]]] = deque()
+        try:
+            for model, chunk in _chunks(inputs, models, options):
+                waiting.append(asyncio.create_task(_send(stub, model, chunk, options)))
+                await asyncio.sleep(0)  # let it go out before the next file is read
+                if len(waiting) >= IN_FLIGHT:
+                    for answer in await waiting.popleft():
+                        yield answer
+            while waiting:
+                for answer in await waiting.popleft():
+                    yield answer
+        finally:
+            for task in waiting:
+                task.cancel()
+
+
+async def _models_by_domain(
+    stub: classifier_pb2_grpc.ClassifierStub, options: Options
+) -> dict[int, list[str]]:
+    listed = await stub.ListModels(
+        classifier_pb2.ListModelsRequest(), timeout=options.timeout_seconds
+    )
+    by_domain: dict[int, list[str]] = {}
+    for model in listed.models:
+        if model.versions:
+            by_domain.setdefault(model.domain, []).append(model.name)
+    return by_domain
+
+
+def choose(domain: int, models: Mapping[int, list[str]]) -> str:
+    """The only model of the domain.  Raises NoModel."""
+    kind = manifest_pb2.Domain.Name(domain).removeprefix("DOMAIN_").lower()
+    names = models.get(domain, [])
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise NoModel(f"{len(names)} models take {kind}: choose by --model: {', '.join(names)}")
+    have = ", ".join(name for group in models.values() for name in group)
+    raise NoModel(f"the server has no model for {kind}; it has {have or 'none that is ready'}")
+
+
+def _chunks(
+    inputs: Iterable[Source], models: Mapping[int, list[str]], options: Options
+) -> Iterator[tuple[str | None, list[Source]]]:
+    """Neighbours that go to one model, in requests of a fair size. No model: nothing to send."""
+    chunk: list[Source] = []
+    current: str | None = None
+    size = 0
+    for source in inputs:
+        model: str | None = None
+        if source.content is not None:
+            try:
+                model = options.model or choose(domain_of(source), models)
+            except NoModel as error:
+                source = Source(source.name, None, str(error))
+        length = len(source.content or "")
+        full = len(chunk) >= CHUNK_INPUTS or size + length > CHUNK_BYTES
+        if chunk and (full or model != current):
+            yield current, chunk
+            chunk, size = [], 0
+        chunk.append(source)
+        current, size = model, size + length
+    if chunk:
+        yield current, chunk
+
+
+async def _send(
+    stub: classifier_pb2_grpc.ClassifierStub,
+    model: str | None,
+    chunk: list[Source],
+    options: Options,
+) -> list[Answer]:
+    if model is None:
+        return [Answer(source.name, None, None, error=source.problem) for source in chunk]
+    request = classifier_pb2.ClassifyRequest(
+        model=model, version=options.version, top_k=options.top_k, min_score=options.min_score
+    )
+    for source in chunk:
+        if isinstance(source.content, str):
+            request.inputs.add(text=source.content)
+        else:
+            request.inputs.add(data=source.content)
+    try:
+        response = await stub.Classify(request, timeout=options.timeout_seconds)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.INVALID_ARGUMENT and len(chunk) > 1:
+            # Not one could be classified, or the request is too large: alone, each has its say.
+            return [a for source in chunk for a in await _send(stub, model, [source], options)]
+        reason = (error.details() or error.code().name).removeprefix("input 0: ")
+        return [Answer(source.name, model, options.version, error=reason) for source in chunk]
+    return [
+        Answer(
+            source.name,
+            response.model,
+            response.version,
+            [(label.label, label.score) for label in result.labels],
+            result.error.message if result.HasField("error") else None,
+            response.timing.total_us / 1000,
+        )
+        for source, result in zip(chunk, response.results, strict=True)
+    ]

@@ -1,0 +1,32 @@
+"""`triptych export`: a run becomes a version that a server can load."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from triptych.console import fail, hint
+
+EXAMPLE = "Example: triptych export runs/cifar10 --repository model_repository"
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A folder that `triptych train` made.")],
+    repository: Annotated[Path, typer.Option(help="Where NAME/VERSION/ is written.")],
+    name: Annotated[str | None, typer.Option(help="Default: the run folder's name.")] = None,
+) -> None:
+    """Write a SavedModel with preprocessing and labels inside, and prove it against Keras."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        from pipelines.export import ExportError, export
+        from pipelines.run import RunError
+    except ImportError as error:
+        fail(f"export needs the extra: pip install 'triptych[cpu,train]' ({error})")
+    try:
+        folder = export(run, repository, name)
+    except (ExportError, RunError, OSError) as error:
+        fail(error)
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    typer.echo(f"{folder}  {size / 2**20:.1f} MiB")
+    hint(f"next: triptych serve --repository {repository}")

@@ -1,0 +1,39 @@
+"""`triptych` and its verbs. Each imports what it needs when it runs, so that --help is quick."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from triptych import classify, export, models, quickstart, serve, train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"triptych {version('triptych')}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Example: triptych classify photo.jpg --text 'Who wrote Hamlet?' --server localhost:8500"
+)
+def triptych(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it, and end."
+        ),
+    ] = False,
+) -> None:
+    """Train, export and serve convolutional networks for images, sound and text."""
+
+
+for verb in (train, export, serve, classify, models, quickstart):
+    app.command(verb.__name__.rpartition(".")[2], epilog=verb.EXAMPLE)(verb.command)

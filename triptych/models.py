@@ -1,0 +1,132 @@
+"""`triptych models`: what a server has, or what can be trained."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from triptych.console import fail, hint
+
+if TYPE_CHECKING:
+    from protos.triptych.v1 import classifier_pb2
+
+EXAMPLE = "Example: triptych models cifar10 --server localhost:8500"
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="Show this one in full.")] = None,
+    server: Annotated[str, typer.Option(metavar="HOST:PORT")] = "localhost:8500",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, as the protocol has it.")] = False,
+    architectures: Annotated[
+        bool, typer.Option("--architectures", help="What `train --model` takes; no server needed.")
+    ] = False,
+) -> None:
+    """List the models of a server, or show one with its versions and measures."""
+    if architectures:
+        _architectures(as_json)
+        return
+    import asyncio
+
+    import grpc
+    from google.protobuf import json_format
+
+    from triptych.client import ServerAbsent
+
+    try:
+        answer = asyncio.run(_ask(server, name))
+    except ServerAbsent as error:
+        fail(error, 3)
+    except grpc.aio.AioRpcError as error:
+        fail(error.details() or error.code().name)
+    if as_json:
+        fields = json_format.MessageToDict(answer, preserving_proto_field_name=True)
+        typer.echo(json.dumps(fields, ensure_ascii=False))
+    elif name is None:
+        _list(answer)
+    else:
+        _show(answer)
+
+
+async def _ask(
+    server: str, name: str | None
+) -> "classifier_pb2.ListModelsResponse | classifier_pb2.GetModelResponse":
+    import grpc
+
+    from protos.triptych.v1 import classifier_pb2
+    from triptych.client import connect
+
+    async with grpc.aio.insecure_channel(server) as channel:
+        stub = await connect(channel, server)
+        if name is None:
+            return await stub.ListModels(classifier_pb2.ListModelsRequest(), timeout=30)
+        return await stub.GetModel(classifier_pb2.GetModelRequest(model=name), timeout=30)
+
+
+def _list(answer: "classifier_pb2.ListModelsResponse") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "domain", "versions", "classes"):
+        table.add_column(column, justify="right" if column == "classes" else "left")
+    for model in answer.models:
+        versions = ", ".join(map(str, model.versions)) or "none is ready"
+        table.add_row(model.name, _domain(model.domain), versions, str(model.classes))
+    Console().print(table)
+    hint("`triptych models NAME` shows one in full")
+
+
+def _show(answer: "classifier_pb2.GetModelResponse") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from protos.triptych.v1 import classifier_pb2
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    manifest = answer.manifest
+    if answer.HasField("manifest"):
+        options = ", ".join(f"{k}={v}" for k, v in manifest.architecture.options.items())
+        data = manifest.dataset
+        rows = {
+            "name": answer.name,
+            "architecture": f"{manifest.architecture.name} {options}".strip(),
+            "parameters": f"{manifest.parameters:,} ({manifest.trainable_parameters:,} trainable)",
+            "input": str(manifest.input).replace("\n", " ").strip(),
+            "labels": ", ".join(manifest.labels),
+            "data set": f"{data.name}, {data.train_examples:,} training examples, {data.licence}",
+            "trained by": manifest.command,
+        }
+        rows |= {
+            f"{m.name} ({m.split})": f"{m.value:.2%} of {m.examples:,}" for m in manifest.measures
+        }
+        for key, value in rows.items():
+            table.add_row(key, Text(value))
+    for version in answer.versions:
+        state = classifier_pb2.VersionStatus.State.Name(version.state)
+        detail = " ".join(filter(None, (state, version.executor, version.reason)))
+        table.add_row(f"version {version.version}", Text(detail))
+    Console().print(table)
+
+
+def _domain(number: int) -> str:
+    from protos.triptych.v1 import manifest_pb2
+
+    return manifest_pb2.Domain.Name(number).removeprefix("DOMAIN_").lower()
+
+
+def _architectures(as_json: bool) -> None:
+    try:
+        from models import ARCHITECTURES
+    except ImportError:
+        fail("the networks need the extra: pip install 'triptych[cpu,train]'")
+    by_domain: dict[str, list[str]] = {}
+    for name, architecture in ARCHITECTURES.items():
+        by_domain.setdefault(architecture.domain, []).append(name)
+    if as_json:
+        typer.echo(json.dumps(by_domain))
+        return
+    for domain, names in by_domain.items():
+        typer.echo(f"{domain:<6} {', '.join(names)}")

@@ -1,0 +1,66 @@
+"""`triptych serve`: a repository's models over gRPC."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from triptych.console import fail
+
+if TYPE_CHECKING:
+    from serving.server import Ready
+
+EXAMPLE = "Example: triptych serve --repository model_repository --grpc-port 8500"
+
+
+def command(
+    repository: Annotated[
+        Path | None, typer.Option(help="Folder NAME/VERSION/, as `export` writes it.")
+    ] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Default 8500; 0: any free.")] = None,
+    http_port: Annotated[
+        int | None, typer.Option(help="Default 8501, for /metrics, /healthz and /readyz.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Default 127.0.0.1; 0.0.0.0 listens on all addresses.")
+    ] = None,
+    executor: Annotated[str | None, typer.Option(help="openvino (default) or tensorflow.")] = None,
+) -> None:
+    """Serve every model of a repository, the newest version of each, until SIGTERM or Ctrl-C.
+
+    New versions are picked up while it runs. Limits, batching and the rest are set by TRIPTYCH_*
+    variables (serving/settings.py lists them).
+    """
+    import asyncio
+
+    from pydantic import ValidationError
+
+    from serving.errors import TriptychError
+    from serving.settings import Settings, explain
+
+    given: dict[str, Any] = {
+        "repository": repository,
+        "grpc_port": grpc_port,
+        "http_port": http_port,
+        "host": host,
+        "executor": executor,
+    }
+    try:
+        settings = Settings(**{key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        fail(explain(error), 2)
+    from serving.server import serve
+
+    def on_ready(ready: "Ready") -> None:
+        typer.echo(
+            f"serving {settings.repository} on {settings.host}:{ready.grpc_port} (gRPC) and"
+            f" http://{settings.host}:{ready.http_port}/metrics"
+        )
+        for name, version in ready.models:
+            typer.echo(f"  {name}, version {version}")
+        typer.echo(f"call it: triptych classify FILE... --server localhost:{ready.grpc_port}")
+
+    try:
+        asyncio.run(serve(settings, on_ready))
+    except (TriptychError, OSError) as error:
+        fail(error)

@@ -1,0 +1,85 @@
+"""`triptych train`: a data set's name, or a person's own folder, to a trained network."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from triptych.console import fail
+
+EXAMPLE = (
+    "Example: triptych train --model resnet20 --data cifar10 --epochs 40 --out runs/cifar10;"
+    " own data: --data photos/, with photos/CLASS/FILE"
+)
+
+
+def command(
+    model: Annotated[str, typer.Option(help="See `triptych models --architectures`.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="cifar10, mnist, fsdd, speech_commands, trec; a folder CLASS/FILE; or a CSV or"
+            " TSV file of label and text."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The run's folder; the same one again: it goes on.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where a known data set lies; else it is downloaded.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="At its highest.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0)] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better one.", min=1)
+    ] = None,
+    seed: int = 0,
+    image_size: Annotated[int | None, typer.Option(help="Pixels of a side.", min=8)] = None,
+    grey: Annotated[bool, typer.Option(help="Images without colour.")] = False,
+    flip: Annotated[bool, typer.Option(help="Left and right may be swapped.")] = True,
+    unit: Annotated[str, typer.Option(help="word, or character (Chinese).")] = "word",
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the architecture.")
+    ] = None,
+) -> None:
+    """Train a network, and measure it on the test split."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        from pipelines.datasets import DatasetError
+        from pipelines.run import RunError, TrainConfig
+        from pipelines.train import train
+    except ImportError as error:
+        fail(f"training needs the extra: pip install 'triptych[cpu,train]' ({error})")
+    config = TrainConfig(
+        model=model,
+        data=data,
+        out=out,
+        data_dir=data_dir,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
+        seed=seed,
+        image_size=image_size,
+        grey=grey,
+        flip=flip,
+        unit=unit,
+        options=dict(_option(text) for text in option or []),
+    )
+    try:
+        train(config)
+    except (DatasetError, RunError) as error:
+        fail(error)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, found, value = text.partition("=")
+    if not found:
+        fail(f"--option {text}: write it as KEY=VALUE", 2)
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
