@@ -1,12 +1,28 @@
-# Two stages: uv and its cache stay in the first one.
+# Serving only: no CUDA, nothing that trains. uv and pip stay in the first stage.
 FROM python:3.11-slim-bookworm AS build
-RUN python3 -m venv /uv && /uv/bin/pip install --quiet uv==0.13.9
+RUN python3 -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir uv==0.13.9
 WORKDIR /app
-ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=0 UV_PYTHON=/usr/local/bin/python3
+ENV UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON=/usr/local/bin/python3
+# The dependencies are a layer of their own, made anew only when the lock changes.
 COPY pyproject.toml uv.lock README.md LICENSE ./
-RUN --network=host /uv/bin/uv sync --locked --no-dev --extra cpu --no-install-project \
- && find .venv -name tests -type d -prune -exec rm -rf {} + \
+RUN /uv/bin/uv sync --locked --no-dev --extra cpu --no-install-project \
  && rm -rf .venv/lib/python*/site-packages/tensorflow/include
 COPY protos protos
+COPY models models
+COPY pipelines pipelines
 COPY serving serving
 COPY triptych triptych
+RUN /uv/bin/uv sync --locked --no-dev --extra cpu --no-editable --inexact
+
+FROM python:3.11-slim-bookworm
+COPY --from=build /app/.venv /app/.venv
+RUN useradd --system --uid 10001 --no-create-home triptych
+ENV PATH=/app/.venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    TRIPTYCH_HOST=0.0.0.0 \
+    TRIPTYCH_REPOSITORY=/models
+USER triptych
+EXPOSE 8500 8501
+ENTRYPOINT ["triptych"]
+CMD ["serve"]

@@ -5,6 +5,7 @@ load the batches fill by themselves: latency when it is quiet, throughput when i
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ import numpy.typing as npt
 from serving.batch_queue import BatchQueue
 from serving.errors import ModelUnavailable
 from serving.runtime.executors import Scores
+
+logger = logging.getLogger(__name__)
 
 
 class Prediction(NamedTuple):
@@ -94,8 +97,11 @@ class Batcher:
             self._threads.shutdown(wait=False)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Not at once: calls of the same turn of the loop should share a batch.
-        if self._running is None and self._wake is None:
+        # Not at once: calls of the same turn of the loop should share a batch. A later wake-up
+        # is replaced, since this call may have filled a batch.
+        if self._running is None:
+            if self._wake is not None:
+                self._wake.cancel()
             self._wake = loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
@@ -122,9 +128,9 @@ class Batcher:
     async def _answer(self, batch: list[_Call]) -> None:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
-        examples = np.stack([call.example for call in batch])
+        examples = [call.example for call in batch]
         try:
-            scores = await loop.run_in_executor(self._threads, self._predict, examples)
+            scores = await loop.run_in_executor(self._threads, self._compute, examples)
         except Exception as error:
             if len(batch) > 1:  # one bad example must fail only itself
                 for call in batch:
@@ -134,10 +140,29 @@ class Batcher:
                 batch[0].future.set_exception(error)
             return
         seconds = time.monotonic() - started
-        self._on_batch(len(batch), seconds)
         for i, call in enumerate(batch):
             if not call.future.done():  # cancelled while the batch ran
                 queue_us = round((started - call.arrival) * 1e6)
                 call.future.set_result(
                     Prediction(scores.scores[i], scores.logits[i], queue_us, round(seconds * 1e6))
                 )
+        try:
+            self._on_batch(len(batch), seconds)
+        except Exception:
+            logger.exception("a batch was answered, but not counted")
+
+    def _compute(self, examples: list[npt.NDArray[Any]]) -> Scores:
+        """In the thread, where stacking large examples holds up nobody.
+
+        Whatever is wrong is raised here: on the loop it would leave callers without an answer.
+        """
+        try:
+            scores = self._predict(np.stack(examples))
+        except StopIteration as error:  # which no future can hold
+            raise RuntimeError("the executor raised StopIteration") from error
+        if not len(scores.scores) == len(scores.logits) == len(examples):
+            raise RuntimeError(
+                f"the executor answered a batch of {len(examples)} with {len(scores.scores)} rows"
+                f" of scores and {len(scores.logits)} of logits"
+            )
+        return scores

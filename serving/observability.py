@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -11,6 +12,7 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+POLL_SECONDS = 0.05  # how long stopping the HTTP server may take
 STAGES = ("preprocess", "queue", "predict")
 
 
@@ -92,7 +94,9 @@ class HttpEndpoints:
     def start(self, host: str, port: int) -> int:
         """Returns the port that was bound.  Raises OSError if it is taken."""
         self._server = make_server(host, port, self._app, ThreadingWSGIServer, _SilentHandler)
-        threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(POLL_SECONDS,), name="http", daemon=True
+        ).start()
         bound: int = self._server.server_port
         return bound
 
@@ -103,6 +107,20 @@ class HttpEndpoints:
             self._server = None
 
     def _app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        method = environ["REQUEST_METHOD"]
+        if method == "GET":
+            return self._get(environ, start_response)
+        if method == "HEAD":  # which prometheus_client's application refuses
+            began: list[Any] = []
+            as_get = environ | {"REQUEST_METHOD": "GET"}
+            body = b"".join(self._get(as_get, lambda *arguments: began.extend(arguments)))
+            status, headers = began
+            start_response(status, [*headers, ("Content-Length", str(len(body)))])
+            return []
+        start_response("405 Method Not Allowed", [("Allow", "GET, HEAD")])
+        return [b"only GET and HEAD\n"]
+
+    def _get(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
             body: Iterable[bytes] = self._metrics_app(environ, start_response)
@@ -121,13 +139,25 @@ class HttpEndpoints:
 class _SilentHandler(WSGIRequestHandler):
     """Scrapes and health checks would be most of the log."""
 
+    timeout = 10.0  # seconds for a client to send its request, or it keeps its thread
+
+    def handle(self) -> None:
+        with suppress(OSError):  # a client that is slow or gone
+            super().handle()
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
+class _OneLine(logging.Formatter):
+    """A traceback too becomes one line, and no client can forge a second."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+
+
 def configure_logging(level: str) -> None:
     """One line a record, to standard error."""
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)

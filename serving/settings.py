@@ -4,42 +4,53 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.runtime.decoding import Limits
 
 PREFIX = "TRIPTYCH_"
 MIB = 2**20
+MAX_MESSAGE_BYTES = 2**31 - 1  # of gRPC
+MAX_SHOWN_CHARACTERS = 80  # of a value that a message repeats
 
 
 class Settings(BaseSettings):
     """The defaults serve one machine; a description says what a setting costs or buys."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     repository: Path = Field(Path("model_repository"), description="folder NAME/VERSION/")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is all of them")
     grpc_port: int = Field(8500, ge=0, le=65535, description="0 takes any free port")
     http_port: int = Field(8501, ge=0, le=65535, description="0 takes any free port")
     executor: Literal["openvino", "tensorflow"] = "openvino"
-    poll_seconds: float = Field(1.0, gt=0, description="between two looks at the repository")
-    drain_seconds: float = Field(30.0, ge=0, description="for calls in flight at the end")
+    poll_seconds: float = Field(
+        1.0, gt=0, le=3600, description="between two looks at the repository"
+    )
+    drain_seconds: float = Field(30.0, ge=0, le=3600, description="for calls in flight at the end")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     max_batch_size: int = Field(32, ge=1)
     batch_timeout_seconds: float = Field(
-        0.0, ge=0, description="that a lone input waits for company"
+        0.0, ge=0, le=60, description="that a lone input waits for company"
     )
     max_queue_size: int = Field(1024, ge=1, description="inputs that wait, for each model")
     preprocess_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
 
-    max_request_bytes: int = Field(64 * MIB, ge=1024)
+    max_request_bytes: int = Field(64 * MIB, ge=1024, le=MAX_MESSAGE_BYTES)
     max_inputs_per_request: int = Field(256, ge=1)
     max_input_bytes: int = Field(Limits.max_input_bytes, ge=1)
     max_pixels: int = Field(Limits.max_pixels, ge=1)
-    max_audio_seconds: float = Field(Limits.max_audio_seconds, gt=0)
+    max_audio_seconds: float = Field(Limits.max_audio_seconds, gt=0, allow_inf_nan=False)
     max_characters: int = Field(Limits.max_characters, ge=1)
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
 
     @property
     def limits(self) -> Limits:
@@ -50,7 +61,10 @@ class Settings(BaseSettings):
 
 def explain(error: ValidationError) -> str:
     """A line for each wrong setting: its name, its value, and what is accepted."""
-    return "\n".join(
-        f"{PREFIX}{'.'.join(map(str, item['loc'])).upper()} is {item['input']!r}: {item['msg']}"
-        for item in error.errors()
-    )
+    lines = []
+    for item in error.errors():
+        value = repr(item["input"])
+        if len(value) > MAX_SHOWN_CHARACTERS:
+            value = f"{value[:MAX_SHOWN_CHARACTERS]}..."
+        lines.append(f"{PREFIX}{'.'.join(map(str, item['loc'])).upper()} is {value}: {item['msg']}")
+    return "\n".join(lines)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from triptych.client import Answer, Options, Source
 
 EXAMPLE = "Example: triptych classify photo.jpg recordings/ --text 'Who wrote Hamlet?' --json"
-LONGEST_NAME = 32
+LONGEST_NAME = 26
 
 
 def command(
@@ -83,8 +83,8 @@ def show(answers: "Sequence[Answer]") -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("input", overflow="fold", ratio=3)
-    table.add_column("model", overflow="fold")
+    table.add_column("input", no_wrap=True)
+    table.add_column("model", no_wrap=True)
     table.add_column("ver", justify="right")
     table.add_column("labels", overflow="fold", ratio=4)
     table.add_column("ms", justify="right")

@@ -18,7 +18,7 @@ IN_FLIGHT = 8  # chunks
 CONNECT_SECONDS = 5.0
 IMAGES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
-TEXTS = {".txt", ".md"}
+TEXTS = {".txt"}
 IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 
 
@@ -67,7 +67,7 @@ class Options:
 
 
 def sources(files: Iterable[Path], texts: Iterable[str]) -> Iterator[Source]:
-    """Files as they were given, folders as their files, `-` as standard input, then the texts."""
+    """Files as given, folders as their files of known kinds, `-` as standard input, then texts."""
     for given in files:
         if str(given) == "-":
             yield Source("-", sys.stdin.buffer.read())
@@ -75,16 +75,17 @@ def sources(files: Iterable[Path], texts: Iterable[str]) -> Iterator[Source]:
         if not given.is_dir():
             yield _read(given)
             continue
-        found = [p for p in sorted(given.rglob("*")) if p.is_file() and not _hidden(p, given)]
+        found = [p for p in sorted(given.rglob("*")) if _wanted(p, given)]
         if not found:
-            yield Source(str(given), None, "the folder holds no files")
+            yield Source(str(given), None, "the folder holds no pictures, sounds or .txt files")
         yield from map(_read, found)
     for text in texts:
         yield Source(text, text)
 
 
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+def _wanted(path: Path, root: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    return not hidden and path.suffix.lower() in IMAGES | SOUNDS | TEXTS and path.is_file()
 
 
 def _read(path: Path) -> Source:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from triptych import classify, export, models, quickstart, serve, train
+from triptych import classify, export, health, models, quickstart, serve, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,5 +35,5 @@ def triptych(
     """Train, export and serve convolutional networks for images, sound and text."""
 
 
-for verb in (train, export, serve, classify, models, quickstart):
+for verb in (train, export, serve, classify, models, health, quickstart):
     app.command(verb.__name__.rpartition(".")[2], epilog=verb.EXAMPLE)(verb.command)

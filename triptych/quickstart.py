@@ -52,10 +52,10 @@ def _classify(samples: Path, address: str) -> bool:
     from triptych.classify import show
     from triptych.client import Answer, Options, classify, sources
 
-    files = [p for p in sorted(samples.iterdir()) if p.suffix != ".md"]
-
     async def collect() -> list[Answer]:
-        return [answer async for answer in classify(address, sources(files, []), Options(top_k=3))]
+        return [
+            answer async for answer in classify(address, sources([samples], []), Options(top_k=3))
+        ]
 
     answers = asyncio.run(collect())
     show(answers)

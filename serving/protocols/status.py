@@ -1,4 +1,4 @@
-"""The one table from domain errors to gRPC's status codes."""
+"""The one table: domain error -> grpc status."""
 
 import grpc
 
@@ -14,21 +14,32 @@ from serving.errors import (
 )
 
 STATUS: dict[type[TriptychError], grpc.StatusCode] = {
-    BadVersion: grpc.StatusCode.FAILED_PRECONDITION,
-    InternalError: grpc.StatusCode.INTERNAL,
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     ModelNotFound: grpc.StatusCode.NOT_FOUND,
     ModelUnavailable: grpc.StatusCode.UNAVAILABLE,
     QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    InternalError: grpc.StatusCode.INTERNAL,
+    # These are an operator's to see, and reach no caller.
+    BadVersion: grpc.StatusCode.FAILED_PRECONDITION,
     RepositoryError: grpc.StatusCode.UNAVAILABLE,
 }
+
+MAX_DETAILS_BYTES = 2_000  # a client refuses 8 KiB of headers, where a byte may take three
 
 
 def status_of(error: TriptychError) -> grpc.StatusCode:
     return STATUS[type(error)]
 
 
-def number_of(code: grpc.StatusCode) -> int:
-    """The number that goes over the wire."""
-    number: int = code.value[0]
+def number_of(error: TriptychError) -> int:
+    """The status as its number, as in google.rpc.Code."""
+    number: int = status_of(error).value[0]
     return number
+
+
+def details(text: str) -> str:
+    """`text`, cut to what fits into a status."""
+    encoded = text.encode()
+    if len(encoded) <= MAX_DETAILS_BYTES:
+        return text
+    return encoded[:MAX_DETAILS_BYTES].decode(errors="ignore") + "..."

@@ -4,7 +4,7 @@ Loading and running what it describes is `serving.runtime.servable`'s matter.
 """
 
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from google.protobuf import json_format
@@ -26,8 +26,8 @@ def read_manifest(folder: Path) -> manifest_pb2.Manifest:
     manifest = _read(folder, MANIFEST, manifest_pb2.Manifest())
     if manifest.schema_version != SCHEMA_VERSION:
         raise BadVersion(
-            f"{MANIFEST} has schema_version {manifest.schema_version}, and {SCHEMA_VERSION} is the "
-            "one that is known here: export the model again with the release that serves it"
+            f"{MANIFEST} is of schema {manifest.schema_version}, and {SCHEMA_VERSION} is the one "
+            "that is known here: export the model again with the release that serves it"
         )
     if not manifest.labels:
         raise BadVersion(f"{MANIFEST} has no labels: export the model again")
@@ -36,12 +36,13 @@ def read_manifest(folder: Path) -> manifest_pb2.Manifest:
 
 def verify_files(folder: Path, manifest: manifest_pb2.Manifest) -> None:
     """Raises: BadVersion, naming the first file that is not what was exported."""
-    unnamed = {SAVED_MODEL, GOLDEN} - {file.path for file in manifest.files}
-    if unnamed:
-        raise BadVersion(
-            f"{MANIFEST} has no digest of {', '.join(sorted(unnamed))}: export the model again"
-        )
     for declared in manifest.files:
+        parts = PurePosixPath(declared.path)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise BadVersion(
+                f"{MANIFEST} names a file outside of its folder, {declared.path!r}: "
+                "export the model again"
+            )
         try:
             with (folder / declared.path).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -54,6 +55,11 @@ def verify_files(folder: Path, manifest: manifest_pb2.Manifest) -> None:
                 f"{declared.path} is not the file that was exported (its SHA-256 is another): "
                 "copy the version again"
             )
+    unnamed = {SAVED_MODEL, GOLDEN} - {file.path for file in manifest.files}
+    if unnamed:
+        raise BadVersion(
+            f"{MANIFEST} has no digest of {', '.join(sorted(unnamed))}: export the model again"
+        )
 
 
 def read_golden(folder: Path) -> list[manifest_pb2.GoldenExample]:

@@ -63,7 +63,7 @@ class Servable:
         manifest = read_manifest(folder)
         verify_files(folder, manifest)
         golden = read_golden(folder)
-        saved_model = _load_saved_model(folder)
+        saved_model = _load_saved_model(folder, _import_tensorflow())
         try:
             compiled = EXECUTORS[executor](saved_model.signatures["predict"])
         except Exception as error:
@@ -80,8 +80,8 @@ class Servable:
 
     def preprocess(self, decoded: Decoded) -> npt.NDArray[Any]:
         """One example, without batch axis. Raises: InvalidInput if `decoded` does not fit."""
-        if not isinstance(decoded, str):
-            _check(self._decoded_name, decoded, self._decoded_spec)
+        value = np.array(decoded, object) if isinstance(decoded, str) else decoded
+        _check(self._decoded_name, value, self._decoded_spec)
         # By keyword: by position, TensorFlow takes up to twenty times as long.
         outputs = self._preprocess(**{self._decoded_name: decoded})
         example: npt.NDArray[Any] = outputs["example"].numpy()
@@ -133,8 +133,7 @@ class Servable:
             raise BadVersion(f"a golden input cannot be read: {error}") from error
 
 
-def _load_saved_model(folder: Path) -> Any:
-    tensorflow = _import_tensorflow()
+def _load_saved_model(folder: Path, tensorflow: Any) -> Any:
     try:
         saved_model = tensorflow.saved_model.load(str(folder))
     except Exception as error:  # its loader raises whatever its readers do

@@ -11,7 +11,7 @@ from serving.runtime.executors import Scores
 class TensorFlowExecutor:
     name = "tensorflow"
 
-    def __init__(self, signature: Any):
+    def __init__(self, signature: Any) -> None:
         self._signature = signature
 
     def predict(self, examples: npt.NDArray[Any]) -> Scores:
