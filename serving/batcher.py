@@ -5,6 +5,7 @@ load the batches fill by themselves: latency when it is quiet, throughput when i
 """
 
 import asyncio
+import concurrent.futures
 import logging
 import time
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from serving.errors import ModelUnavailable
 from serving.runtime.executors import Scores
 
 logger = logging.getLogger(__name__)
+
+# asyncio refuses the first in a future, and takes the second for a caller that left.
+NOT_FOR_FUTURES = (StopIteration, concurrent.futures.CancelledError)
 
 
 class Prediction(NamedTuple):
@@ -92,7 +96,7 @@ class Batcher:
         while self._running or len(self._queue):
             self._dispatch()
             if self._running:
-                await asyncio.shield(self._running)
+                await asyncio.wait([self._running])
         if self._own_threads:
             self._threads.shutdown(wait=False)
 
@@ -122,6 +126,11 @@ class Batcher:
         try:
             await self._answer(batch)
         finally:
+            for call in batch:
+                if not call.future.done():  # the threads are gone, or the loop ends
+                    call.future.set_exception(
+                        ModelUnavailable("the batch was given up: send the call again")
+                    )
             self._running = None
             self._dispatch()
 
@@ -158,8 +167,10 @@ class Batcher:
         """
         try:
             scores = self._predict(np.stack(examples))
-        except StopIteration as error:  # which no future can hold
-            raise RuntimeError("the executor raised StopIteration") from error
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, NOT_FOR_FUTURES):
+                raise
+            raise RuntimeError(f"the executor raised {type(error).__name__}: {error}") from error
         if not len(scores.scores) == len(scores.logits) == len(examples):
             raise RuntimeError(
                 f"the executor answered a batch of {len(examples)} with {len(scores.scores)} rows"

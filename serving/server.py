@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-LAST_GRACE_SECONDS = 0.5  # for streams that end by themselves never, such as health watches
+ARRIVAL_SECONDS = 0.1  # for a call that arrived with the signal to begin
+LAST_GRACE_SECONDS = 0.5  # for answers to leave, and streams that never end, as health watches
 
 Snapshot = Mapping[str, Mapping[int, VersionFolder]]
 
@@ -96,6 +97,7 @@ class Server:
         refusing = asyncio.create_task(self._grpc.stop(self._settings.drain_seconds))
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
+                await asyncio.sleep(ARRIVAL_SECONDS)
                 await self._engine.idle()
         except TimeoutError:
             logger.warning(
@@ -153,9 +155,13 @@ class Server:
             await asyncio.sleep(self._settings.poll_seconds)
             try:
                 snapshot = await asyncio.to_thread(scan, self._settings.repository)
-            except RepositoryError as error:
+            except Exception as error:
                 if str(error) != complaint:
-                    logger.error("%s What is loaded goes on serving", error)
+                    logger.error(
+                        "%s What is loaded goes on serving",
+                        error,
+                        exc_info=not isinstance(error, RepositoryError),
+                    )
                 complaint = str(error)
                 continue
             complaint = ""

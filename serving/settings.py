@@ -26,26 +26,36 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is all of them")
     grpc_port: int = Field(8500, ge=0, le=65535, description="0 takes any free port")
     http_port: int = Field(8501, ge=0, le=65535, description="0 takes any free port")
-    executor: Literal["openvino", "tensorflow"] = "openvino"
+    executor: Literal["openvino", "tensorflow"] = Field("openvino", description="what predicts")
     poll_seconds: float = Field(
         1.0, gt=0, le=3600, description="between two looks at the repository"
     )
     drain_seconds: float = Field(30.0, ge=0, le=3600, description="for calls in flight at the end")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="the least that is logged"
+    )
 
-    max_batch_size: int = Field(32, ge=1)
+    max_batch_size: int = Field(32, ge=1, description="inputs that are predicted together")
     batch_timeout_seconds: float = Field(
         0.0, ge=0, le=60, description="that a lone input waits for company"
     )
     max_queue_size: int = Field(1024, ge=1, description="inputs that wait, for each model")
-    preprocess_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    preprocess_threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="that decode and preprocess; one for each processor by default",
+    )
 
-    max_request_bytes: int = Field(64 * MIB, ge=1024, le=MAX_MESSAGE_BYTES)
-    max_inputs_per_request: int = Field(256, ge=1)
-    max_input_bytes: int = Field(Limits.max_input_bytes, ge=1)
-    max_pixels: int = Field(Limits.max_pixels, ge=1)
-    max_audio_seconds: float = Field(Limits.max_audio_seconds, gt=0, allow_inf_nan=False)
-    max_characters: int = Field(Limits.max_characters, ge=1)
+    max_request_bytes: int = Field(
+        64 * MIB, ge=1024, le=MAX_MESSAGE_BYTES, description="of one gRPC message"
+    )
+    max_inputs_per_request: int = Field(256, ge=1, description="images, sounds or texts of a call")
+    max_input_bytes: int = Field(Limits.max_input_bytes, ge=1, description="of one input, encoded")
+    max_pixels: int = Field(Limits.max_pixels, ge=1, description="of one image, decoded")
+    max_audio_seconds: float = Field(
+        Limits.max_audio_seconds, gt=0, allow_inf_nan=False, description="of one sound"
+    )
+    max_characters: int = Field(Limits.max_characters, ge=1, description="of one text")
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -39,7 +39,7 @@ def number_of(error: TriptychError) -> int:
 
 def details(text: str) -> str:
     """`text`, cut to what fits into a status."""
-    encoded = text.encode()
+    encoded = text.encode(errors="replace")  # a path may hold what is no Unicode
     if len(encoded) <= MAX_DETAILS_BYTES:
-        return text
+        return encoded.decode()
     return encoded[:MAX_DETAILS_BYTES].decode(errors="ignore") + "..."

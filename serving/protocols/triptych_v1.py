@@ -144,7 +144,7 @@ def _response(classification: Classification) -> classifier_pb2.ClassifyResponse
 
 def _result(result: list[Label] | TriptychError) -> classifier_pb2.Result:
     if isinstance(result, TriptychError):
-        error = classifier_pb2.Error(code=number_of(result), message=str(result))
+        error = classifier_pb2.Error(code=number_of(result), message=details(str(result)))
         return classifier_pb2.Result(error=error)
     return classifier_pb2.Result(
         labels=[classifier_pb2.Label(**label._asdict()) for label in result]

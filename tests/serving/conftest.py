@@ -27,50 +27,24 @@ LABELS = {
 }
 
 
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+class Tiny:
+    """Makes each SavedModel once, and copies of it."""
 
+    labels = LABELS
 
-def wav(samples: np.ndarray) -> bytes:
-    """int16 [N]."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._classify: dict[tuple[str, int], Any] = {}
 
+    def exported(self, domain: str, seed: int = 0) -> Path:
+        """A version folder, to be read and not changed."""
+        folder = self._folder / domain / str(seed + 1)
+        if not folder.exists():
+            _save(folder, domain, seed)
+        return folder
 
-def pixels(seed: int, height: int = 12, width: int = 10) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def samples(seed: int, n: int = 800) -> np.ndarray:
-    return np.random.default_rng(seed).integers(-(2**15), 2**15, n, np.int16)
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """exported(domain, seed) -> a version folder, to be copied and not changed."""
-    folders: dict[tuple[str, int], Path] = {}
-
-    def export(domain: str, seed: int = 0) -> Path:
-        key = domain, seed
-        if key not in folders:
-            folders[key] = tmp_path_factory.mktemp("exported") / domain / str(seed + 1)
-            _save(folders[key], domain, seed)
-        return folders[key]
-
-    return export
-
-
-@pytest.fixture(scope="session")
-def publish(exported: Callable[..., Path]) -> Callable[..., Path]:
-    """publish(root, name, version, ...) -> ROOT/NAME/VERSION, which appears at once, and whole.
-
-    change: is called with the folder before it appears.
-    """
-
-    def copy(
+    def publish(
+        self,
         root: Path,
         name: str,
         version: int = 1,
@@ -79,28 +53,77 @@ def publish(exported: Callable[..., Path]) -> Callable[..., Path]:
         seed: int = 0,
         change: Callable[[Path], None] = lambda folder: None,
     ) -> Path:
+        """ROOT/NAME/VERSION, which appears at once, after `change` was called with it."""
         folder = root / name / f".tmp-{version}"
-        shutil.copytree(exported(domain or name, seed), folder)
+        shutil.copytree(self.exported(domain or name, seed), folder)
         change(folder)
         return folder.rename(root / name / str(version))
 
-    return copy
+    def item(self, domain: str, seed: int = 0) -> bytes | str:
+        """What a client sends. Each seed is another input, and most another size."""
+        if domain == "image":
+            return png(_pixels(seed, 8 + seed % 5, 9 + seed % 7))
+        if domain == "audio":
+            return wav(_samples(seed, 400 + 80 * (seed % 6)))
+        return "".join(chr(97 + (seed * i) % 26) for i in range(1, 3 + seed % 30))
+
+    def scores(self, domain: str, item: bytes | str, seed: int = 0) -> np.ndarray:
+        """As TensorFlow alone computes them, from encoded input to scores in one graph."""
+        import tensorflow as tf
+
+        key = domain, seed
+        if key not in self._classify:
+            self._classify[key] = tf.saved_model.load(str(self.exported(*key)))
+        classify = self._classify[key].signatures["classify"]
+        scores: np.ndarray = classify(inputs=tf.constant([item]))["scores"][0].numpy()
+        return scores
+
+    @staticmethod
+    def spoil_golden(folder: Path) -> None:
+        """One score changes, and its digest with it, so that nothing but the score tells."""
+        path = folder / "assets.extra" / "golden.json"
+        golden = json_format.Parse(path.read_text(), manifest_pb2.GoldenSet())
+        golden.examples[0].scores[0] += 0.01
+        path.write_text(json_format.MessageToJson(golden))
+        Tiny.renew_digests(folder)
+
+    @staticmethod
+    def renew_digests(folder: Path) -> None:
+        Tiny.rewrite_manifest(folder, lambda manifest: _list_files(manifest, folder))
+
+    @staticmethod
+    def rewrite_manifest(folder: Path, change: Callable[[manifest_pb2.Manifest], None]) -> None:
+        path = folder / "assets.extra" / "manifest.json"
+        manifest = json_format.Parse(path.read_text(), manifest_pb2.Manifest())
+        change(manifest)
+        path.write_text(json_format.MessageToJson(manifest))
 
 
-def rewrite_manifest(folder: Path, change: Callable[[manifest_pb2.Manifest], None]) -> None:
-    path = folder / "assets.extra" / "manifest.json"
-    manifest = json_format.Parse(path.read_text(), manifest_pb2.Manifest())
-    change(manifest)
-    path.write_text(json_format.MessageToJson(manifest))
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("exported"))
 
 
-def rewrite_golden(folder: Path, change: Callable[[manifest_pb2.GoldenSet], None]) -> None:
-    """And its digest, so that only the scores tell."""
-    path = folder / "assets.extra" / "golden.json"
-    golden = json_format.Parse(path.read_text(), manifest_pb2.GoldenSet())
-    change(golden)
-    path.write_text(json_format.MessageToJson(golden))
-    rewrite_manifest(folder, lambda manifest: _list_files(manifest, folder))
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def wav(samples: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def _pixels(seed: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def _samples(seed: int, n: int) -> np.ndarray:
+    """Louder with each seed, as the network hears nothing else."""
+    loudness = 2 ** (9 + seed % 7)
+    return np.random.default_rng(seed).integers(-loudness, loudness, n, np.int16)
 
 
 def _save(folder: Path, domain: str, seed: int) -> None:
@@ -180,7 +203,8 @@ def _image(tf: ModuleType, seed: int) -> Parts:
 
     example = tf.TensorSpec([SIDE, SIDE, 3], tf.float32)
     size = manifest_pb2.ImageInput(height=SIDE, width=SIDE, channels=3)
-    golden = [(png(pixels(s)), pixels(s)) for s in (0, 1)]
+    pixels = [_pixels(seed, 12, 10) for seed in (0, 1)]
+    golden = [(png(p), p) for p in pixels]
     return module, preprocess, decode, example, manifest_pb2.InputSpec(image=size), golden
 
 
@@ -199,10 +223,8 @@ def _audio(tf: ModuleType, seed: int) -> Parts:
 
     example = tf.TensorSpec([None, BANDS], tf.float32)
     front_end = manifest_pb2.AudioInput(sample_rate_hz=SAMPLE_RATE_HZ, mel_bands=BANDS)
-    waveforms = [
-        (samples(s, n), samples(s, n) / np.float32(2**15)) for s, n in ((0, 800), (1, 1200))
-    ]
-    golden = [(wav(ints), floats) for ints, floats in waveforms]
+    samples = [_samples(6, 800), _samples(4, 1200)]
+    golden = [(wav(s), s / np.float32(2**15)) for s in samples]
     return module, preprocess, decode, example, manifest_pb2.InputSpec(audio=front_end), golden
 
 
@@ -221,14 +243,8 @@ def _text(tf: ModuleType, seed: int) -> Parts:
     example = tf.TensorSpec([None], tf.int32)
     sizes = manifest_pb2.TextInput(vocabulary_size=CODES, max_tokens=2**17)
     golden = [(text, text) for text in ("good", "a rather bad one, ça va")]
-    return (
-        module,
-        preprocess,
-        lambda data: data,
-        example,
-        manifest_pb2.InputSpec(text=sizes),
-        golden,
-    )
+    spec = manifest_pb2.InputSpec(text=sizes)
+    return module, preprocess, lambda data: data, example, spec, golden
 
 
 _PARTS = {"image": _image, "audio": _audio, "text": _text}

@@ -1,6 +1,7 @@
 """The executor is a fake driven by hand: a test says when a batch ends, and how."""
 
 import asyncio
+import concurrent.futures
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -237,13 +238,40 @@ async def test_executor_error_reaches_every_caller_once():
     await batcher.close()
 
 
-async def test_error_that_no_future_can_hold():
-    executor = Executor(wrong=lambda examples: StopIteration())
+class Panic(BaseException):
+    """As PyO3 raises for a panic in Rust."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [StopIteration, Panic, asyncio.CancelledError, concurrent.futures.CancelledError],
+)
+async def test_error_that_is_no_exception_leaves_nobody_waiting(error):
+    executor = Executor(wrong=lambda examples: error("device lost"))
     batcher = Batcher(executor)
-    executor.let_go()
-    with pytest.raises(RuntimeError, match="StopIteration"):
-        await batcher.predict(example(0))
+    executor.let_go(4)
+    async with asyncio.timeout(10):
+        outcomes = await asyncio.gather(*await call(batcher, range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [RuntimeError] * 3
+    assert all(error.__name__ in str(outcome) for outcome in outcomes)
     await batcher.close()
+
+
+async def test_threads_that_are_taken_away_leave_nobody_waiting():
+    threads = ThreadPoolExecutor(1)
+    hold = threading.Event()
+    threads.submit(hold.wait)
+    batcher = Batcher(compute, threads=threads)
+    tasks = await call(batcher, range(3))
+    closing = asyncio.create_task(batcher.close())
+    while not threads._work_queue.qsize():  # until the batch waits behind `hold`
+        await asyncio.sleep(0)
+    threads.shutdown(wait=False, cancel_futures=True)
+    hold.set()
+    async with asyncio.timeout(10):
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        await closing
+    assert [type(outcome) for outcome in outcomes] == [ModelUnavailable] * 3
 
 
 @pytest.mark.parametrize("rows", [0, 2])

@@ -33,6 +33,10 @@ def test_defaults():
     assert settings.limits == Limits()
 
 
+def test_every_field_says_what_it_is():
+    assert all(field.description for field in Settings.model_fields.values())
+
+
 def test_every_number_is_bounded_below():
     for name, schema in Settings.model_json_schema()["properties"].items():
         if schema["type"] in ("integer", "number"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("tensorflow", "keras", "grpc", "numpy", "librosa", "openvino", "pydantic")
+HEAVY = ("tensorflow", "keras", "grpc", "numpy", "librosa", "openvino")
 
 
 def triptych(*arguments: str, **options) -> subprocess.CompletedProcess:

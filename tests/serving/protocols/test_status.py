@@ -1,0 +1,53 @@
+"""Every domain error has a status, and what goes with it fits into one."""
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving import errors
+from serving.errors import TriptychError
+from serving.protocols.status import STATUS, details, number_of, status_of
+
+CLIENT_HEADER_BYTES = 8192  # grpc's default limit, beyond which a client sees another error
+
+
+def test_every_error_has_a_row() -> None:
+    declared = {
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, TriptychError) and kind is not TriptychError
+    }
+    assert set(STATUS) == declared
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (errors.InvalidInput("x"), 3),
+        (errors.ModelNotFound("x"), 5),
+        (errors.QueueFull("x"), 8),
+        (errors.InternalError("x"), 13),
+        (errors.ModelUnavailable("x"), 14),
+    ],
+)
+def test_numbers_are_those_of_google_rpc_code(error, number) -> None:
+    assert number_of(error) == number
+    assert isinstance(status_of(error), grpc.StatusCode)
+
+
+@given(st.text())
+def test_short_details_stay_as_they_are(text) -> None:
+    assert details(text) == text
+
+
+@given(st.text(st.characters(categories=["L", "S"]), min_size=1), st.integers(1, 3000))
+def test_long_details_are_cut_to_fit(text, times) -> None:
+    cut = details(text * times)
+    percent_encoded = 3 * len(cut.encode())
+    assert percent_encoded < CLIENT_HEADER_BYTES
+    assert (text * times).startswith(cut.removesuffix("..."))
+
+
+def test_paths_that_are_no_unicode_can_be_told() -> None:
+    assert details("cannot read caf\udce9") == "cannot read caf?"
