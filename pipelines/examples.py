@@ -28,7 +28,7 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """What `read` could read, in the order of its input."""
+    """What could be read, in the order it was given."""
 
     values: Sequence[np.ndarray]  # [N, h, w, C] in one array, or N arrays of any length
     class_ids: np.ndarray  # int32 [N]
@@ -59,44 +59,45 @@ def fit(preprocessing: Preprocessing, examples: Sequence[Example], seed: int) ->
             try:
                 yield decoded(examples[i], preprocessing.spec())
             except InvalidInput:
-                continue  # `read` lists it
+                continue  # Reader lists it
 
     return preprocessing.fit(readable())
 
 
-def read(
-    examples: Sequence[Example], preprocessing: Preprocessing, title: str
-) -> tuple[Examples, list[Unreadable]]:
-    """Decode and preprocess all of `examples`; what cannot be read is listed, not fatal."""
-    spec = preprocessing.spec()
-    preprocess = tf.function(preprocessing.preprocess, [preprocessing.decoded_spec])
+class Reader:
+    """Decodes and preprocesses; what cannot be read is listed, not fatal."""
 
-    def one(example: Example) -> np.ndarray | Unreadable:
+    def __init__(self, preprocessing: Preprocessing):
+        self._spec = preprocessing.spec()
+        self._example = preprocessing.example_spec
+        self._preprocess = tf.function(preprocessing.preprocess, [preprocessing.decoded_spec])
+
+    def read(self, examples: Sequence[Example], title: str) -> tuple[Examples, list[Unreadable]]:
+        store = _store(len(examples), self._example)
+        kept: list[int] = []
+        unreadable: list[Unreadable] = []
+        with ThreadPoolExecutor() as workers:
+            values = _map(workers, self._read_one, examples)
+            values = track(values, f"Reading {title}", len(examples), transient=True)
+            for i, value in enumerate(values):
+                if isinstance(value, Unreadable):
+                    unreadable.append(value)
+                    continue
+                if isinstance(store, list):
+                    store.append(value)
+                else:
+                    store[len(kept)] = value
+                kept.append(i)
+        class_ids = np.array([examples[i].class_id for i in kept], np.int32)
+        sources = [examples[i].source for i in kept]
+        return Examples(store[: len(kept)], class_ids, sources), unreadable
+
+    def _read_one(self, example: Example) -> np.ndarray | Unreadable:
         try:
-            value = decoded(example, spec)
+            value = decoded(example, self._spec)
         except InvalidInput as error:
             return Unreadable(str(example.source), str(error))
-        return preprocess(tf.constant(value)).numpy()
-
-    store = _store(len(examples), preprocessing.example_spec)
-    kept: list[int] = []
-    unreadable: list[Unreadable] = []
-    with ThreadPoolExecutor() as workers:
-        results = _map(workers, one, examples)
-        for i, value in enumerate(
-            track(results, f"Reading {title}", len(examples), transient=True)
-        ):
-            if isinstance(value, Unreadable):
-                unreadable.append(value)
-                continue
-            if isinstance(store, list):
-                store.append(value)
-            else:
-                store[len(kept)] = value
-            kept.append(i)
-    class_ids = np.array([examples[i].class_id for i in kept], np.int32)
-    sources = [examples[i].source for i in kept]
-    return Examples(store[: len(kept)], class_ids, sources), unreadable
+        return self._preprocess(tf.constant(value)).numpy()
 
 
 def _store(count: int, spec: tf.TensorSpec) -> np.ndarray | list[np.ndarray]:

@@ -18,7 +18,7 @@ from pipelines.augmentation import AUGMENTATIONS, crop
 from pipelines.batches import MeasuringBatches, TrainingBatches, as_dataset
 from pipelines.datasets import Dataset, load_dataset
 from pipelines.evaluate import draw_confusion, evaluate
-from pipelines.examples import Examples, fit, read
+from pipelines.examples import Examples, Reader, fit
 from pipelines.preprocessing import (
     AudioPreprocessing,
     ImagePreprocessing,
@@ -97,8 +97,9 @@ def _read(
     data: Dataset, inputs: Preprocessing, console: Console
 ) -> tuple[dict[str, Examples], list[dict[str, str]]]:
     splits, unreadable = {}, [{"source": str(s), "reason": r} for s, r in data.skipped]
+    reader = Reader(inputs)
     for name in ("train", "validation", "test"):
-        splits[name], bad = read(getattr(data, name), inputs, name)
+        splits[name], bad = reader.read(getattr(data, name), name)
         unreadable += [{"source": source, "reason": reason} for source, reason in bad]
         if not len(splits[name]):
             raise RunError(f"{data.name}: not one {name} example can be read; see {bad[:3]}")

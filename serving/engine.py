@@ -77,8 +77,6 @@ class Engine:
         self._settings = settings
         self._workers = workers
         self._in_progress: Counter[str] = Counter()  # inputs, by model
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     def model_name(self, name: str) -> str:
         """`name`, or the only model's if it is empty. Raises: ModelNotFound if there are more."""
@@ -121,10 +119,6 @@ class Engine:
             timing=slowest._replace(total_us=_us(time.perf_counter() - began)),
         )
 
-    async def idle(self) -> None:
-        """Returns when no request is in progress."""
-        await self._idle.wait()
-
     @contextmanager
     def _admit(self, model: str, inputs: int) -> Iterator[None]:
         most = self._settings.max_queue_size
@@ -136,15 +130,12 @@ class Engine:
                 f"were over {most}: send them later, or raise TRIPTYCH_MAX_QUEUE_SIZE"
             )
         self._in_progress[model] += inputs
-        self._idle.clear()
         try:
             yield
         finally:
             self._in_progress[model] -= inputs
             if not self._in_progress[model]:
                 del self._in_progress[model]
-            if not self._in_progress:
-                self._idle.set()
 
     async def _answer(
         self, handle: Handle, item: Item, slots: asyncio.Semaphore, top_k: int, min_score: float

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-ARRIVAL_SECONDS = 0.1  # for a call that arrived with the signal to begin
-LAST_GRACE_SECONDS = 0.5  # for answers to leave, and streams that never end, as health watches
+ARRIVAL_SECONDS = 0.1  # from a client's sending a call until it begins here
+LAST_GRACE_SECONDS = 0.5  # for answers to leave; health watches, say, would stay for ever
 
 Snapshot = Mapping[str, Mapping[int, VersionFolder]]
 
@@ -94,19 +94,18 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._health.enter_graceful_shutdown()
-        refusing = asyncio.create_task(self._grpc.stop(self._settings.drain_seconds))
+        await asyncio.sleep(ARRIVAL_SECONDS)
+        # From here on the manager refuses new calls, with a reason: gRPC drops them without one.
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
-                await asyncio.sleep(ARRIVAL_SECONDS)
-                await self._engine.idle()
+                await self._manager.close()
         except TimeoutError:
             logger.warning(
-                "some requests took longer than TRIPTYCH_DRAIN_SECONDS (%g): they were cut off",
+                "some requests took longer than TRIPTYCH_DRAIN_SECONDS (%g): they are cut off",
                 self._settings.drain_seconds,
             )
-        # By now only streams are open, such as health watches, which would use up the first grace.
+        await asyncio.sleep(ARRIVAL_SECONDS)
         await self._grpc.stop(LAST_GRACE_SECONDS)
-        await refusing
         await self._manager.close()
         await asyncio.to_thread(self._http.stop)
         self._workers.shutdown(wait=False, cancel_futures=True)

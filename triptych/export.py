@@ -17,7 +17,7 @@ def command(
     name: Annotated[str | None, typer.Option(help="Default: the run folder's name.")] = None,
 ) -> None:
     """Write a SavedModel with preprocessing and labels inside, and prove it against Keras."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from pipelines.export import ExportError, export
         from pipelines.run import RunError

@@ -45,7 +45,7 @@ def command(
     ] = None,
 ) -> None:
     """Train a network, and measure it on the test split."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from pipelines.datasets import DatasetError
         from pipelines.run import RunError, TrainConfig

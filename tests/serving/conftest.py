@@ -67,6 +67,11 @@ class Tiny:
             return wav(_samples(seed, 400 + 80 * (seed % 6)))
         return "".join(chr(97 + (seed * i) % 26) for i in range(1, 3 + seed % 30))
 
+    @staticmethod
+    def short_sound() -> bytes:
+        """Less than a frame: the mean over frames is then no number."""
+        return wav(_samples(0, 40))
+
     def scores(self, domain: str, item: bytes | str, seed: int = 0) -> np.ndarray:
         """As TensorFlow alone computes them, from encoded input to scores in one graph."""
         import tensorflow as tf

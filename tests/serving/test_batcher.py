@@ -257,15 +257,25 @@ async def test_error_that_is_no_exception_leaves_nobody_waiting(error):
     await batcher.close()
 
 
+class ObservedThreads(ThreadPoolExecutor):
+    def __init__(self):
+        super().__init__(1)
+        self.submitted = asyncio.Event()
+
+    def submit(self, *arguments, **named):
+        self.submitted.set()
+        return super().submit(*arguments, **named)
+
+
 async def test_threads_that_are_taken_away_leave_nobody_waiting():
-    threads = ThreadPoolExecutor(1)
+    threads = ObservedThreads()
     hold = threading.Event()
     threads.submit(hold.wait)
+    threads.submitted.clear()
     batcher = Batcher(compute, threads=threads)
     tasks = await call(batcher, range(3))
     closing = asyncio.create_task(batcher.close())
-    while not threads._work_queue.qsize():  # until the batch waits behind `hold`
-        await asyncio.sleep(0)
+    await threads.submitted.wait()  # the batch is behind `hold`
     threads.shutdown(wait=False, cancel_futures=True)
     hold.set()
     async with asyncio.timeout(10):

@@ -189,22 +189,8 @@ async def test_a_caller_that_leaves_leaves_nothing_behind(house) -> None:
         await leaving
     servable.may_decode.set()
     async with asyncio.timeout(5):
-        await house.engine.idle()
         await house.classify("0", "1", "2", "0")
         await house.manager.close()  # which waits for every handle
-
-
-async def test_idle_waits_for_the_last_request(house) -> None:
-    house.loaded["digits"].servable.may_decode.clear()
-    request = asyncio.create_task(house.classify("0"))
-    await asyncio.sleep(0)
-    idle = asyncio.create_task(house.engine.idle())
-    await asyncio.sleep(0)
-    assert not idle.done()
-    house.loaded["digits"].servable.may_decode.set()
-    await request
-    async with asyncio.timeout(5):
-        await idle
 
 
 async def test_a_large_request_leaves_room_for_others(house) -> None:

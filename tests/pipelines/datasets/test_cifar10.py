@@ -150,6 +150,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
             "test_batch is damaged.*0-9",
         ),
     ],
+    ids=["batch-missing", "truncated", "not-a-dict", "label-10"],
 )
 def test_a_damaged_original_leaves_nothing(tmp_path, change, message):
     contents = {name: python2_pickle(batch) for name, batch in make_batches().items()}

@@ -124,8 +124,10 @@ def test_what_is_left_out_is_said(tmp_path):
 
 def test_a_folder_reached_by_a_link_is_not_left(tmp_path):
     pets(tmp_path / "pets")
+    (tmp_path / "pets" / "emu").symlink_to(tmp_path / "pets" / "dog")
     (tmp_path / "link").symlink_to(tmp_path / "pets")
-    assert load_dataset(str(tmp_path / "link")).labels == ("cat", "dog")
+    dataset = load_dataset(str(tmp_path / "link"))
+    assert (dataset.labels, dataset.skipped) == (("cat", "dog", "emu"), [])
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_copy_may_lack_takes_but_no_digit(tmp_path):
         load_dataset("fsdd", tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"not a zip", None])
+@pytest.mark.parametrize("content", [b"not a zip", None], ids=["damaged", "no-recordings"])
 def test_a_useless_archive_leaves_nothing(tmp_path, content):
     path = tmp_path / "v1.0.10.zip"
     if content is None:

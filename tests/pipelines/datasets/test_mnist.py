@@ -67,6 +67,7 @@ def test_the_original_becomes_lossless_files(tmp_path, packed, inside):
             "isn't an IDX file of 1-dimensional bytes",
         ),
     ],
+    ids=["not-gzip", "short", "too-few-labels", "label-10", "last-byte-lost", "signed-bytes"],
 )
 def test_a_damaged_original_leaves_nothing(tmp_path, name, content, message):
     write_original(tmp_path)

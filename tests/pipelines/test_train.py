@@ -1,0 +1,111 @@
+"""Training: what it leaves out it lists, what was cut off goes on, what is wrong it says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.evaluate import evaluate
+from pipelines.examples import Examples, Reader
+from pipelines.preprocessing import AudioPreprocessing
+from pipelines.run import Run, RunError, TrainConfig
+from pipelines.train import KeepBest, train
+from tests.conftest import picture
+
+
+def config(out: Path, data: Path, **changes) -> TrainConfig:
+    options = {"filters": 4, "blocks": 1}
+    return TrainConfig(
+        **{
+            "model": "resnet20",
+            "data": str(data / "images"),
+            "out": out,
+            "epochs": 2,
+            "batch_size": 16,
+            "image_size": 16,
+            "options": options,
+            **changes,
+        }
+    )
+
+
+def test_unreadable_files_are_listed_not_fatal(tmp_path: Path) -> None:
+    for colour in ("blue", "red"):
+        (tmp_path / "data" / colour).mkdir(parents=True)
+        for i in range(12):
+            picture(colour, i).save(tmp_path / "data" / colour / f"{i:02}.png")
+    (tmp_path / "data" / "red" / "broken.png").write_bytes(b"\x89PNG and nothing")
+    (tmp_path / "data" / "red" / "notes.docx").write_bytes(b"PK")
+    run = train(config(tmp_path / "run", tmp_path, data=str(tmp_path / "data")))
+    report = json.loads((run / "report.json").read_text())
+    listed = {Path(item["source"]).name for item in report["unreadable"]}
+    assert listed == {"broken.png", "notes.docx"}
+    assert all(item["reason"] for item in report["unreadable"])
+
+
+def test_a_run_that_was_cut_off_goes_on(data: Path, tmp_path: Path) -> None:
+    """Two epochs of four, as a kill between epochs leaves them; then the same command again."""
+    wanted = config(tmp_path / "run", data, epochs=4)
+
+    class Killed(Exception):
+        pass
+
+    def kill(self, epoch, logs=None):
+        original(self, epoch, logs)
+        if epoch == 1:
+            raise Killed
+
+    original = KeepBest.on_epoch_end
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KeepBest, "on_epoch_end", kill)
+        with pytest.raises(Killed):
+            train(wanted)
+    train(wanted)
+    epochs = [line.split(",")[0] for line in (tmp_path / "run/history.csv").read_text().split()]
+    assert epochs[0] == "epoch"
+    assert epochs[-1] == "3"
+    assert len(epochs) <= 5
+
+
+def test_another_command_does_not_overwrite_a_run(runs, data) -> None:
+    with pytest.raises(RunError, match="holds another run"):
+        train(config(runs["image"], data))
+
+
+def test_a_network_of_another_domain_names_those_that_fit(data, tmp_path) -> None:
+    with pytest.raises(RunError, match=r"takes image.*is audio.*frequency_cnn"):
+        train(config(tmp_path / "run", data, data=str(data / "sounds")))
+
+
+def test_the_command_of_a_run_is_its_own_command_line() -> None:
+    made = TrainConfig("resnet20", "cifar10", Path("runs/x"), flip=False, options={"blocks": 2})
+    assert made.command() == (
+        "triptych train --model resnet20 --data cifar10 --out runs/x --no-flip --option blocks=2"
+    )
+
+
+def test_evaluation_counts(runs) -> None:
+    run = Run.open(runs["audio"])
+    inputs: AudioPreprocessing = run.preprocessing()
+    waves = [np.sin(np.arange(n) / 7).astype(np.float32) for n in (2000, 3000, 2000)]
+    values = [inputs.preprocess(wave).numpy() for wave in waves]
+    model = run.trained_model()
+    answered = [int(np.argmax(model(v[None], training=False))) for v in values]
+    true = np.array([answered[0], (answered[1] + 1) % 3, answered[2]], np.int32)
+    result = evaluate(model, Examples(values, true, [""] * 3), 3)
+    assert result.accuracy == pytest.approx(2 / 3)
+    assert result.confusion.sum() == 3
+    assert result.confusion[true[1], answered[1]] == 1
+
+
+def test_reading_keeps_the_order(data: Path, runs) -> None:
+    from pipelines.datasets import Example
+
+    files = sorted((data / "images" / "red").iterdir())
+    inputs = Run.open(runs["image"]).preprocessing()
+    got, unreadable = Reader(inputs).read([Example(path, 0) for path in files], "test")
+    assert not unreadable
+    assert got.sources == files
+    one, _ = Reader(inputs).read([Example(files[7], 0)], "test")
+    np.testing.assert_array_equal(got.values[7], one.values[0])
