@@ -71,7 +71,7 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     tiny = {
         "image": ("resnet20", "images", {"filters": 4, "blocks": 1}, 0.05),
         "audio": ("frequency_cnn", "sounds", {"filters": 4}, 0.01),
-        "text": ("kim_cnn", "texts.csv", {"embedding_dim": 16, "filters": 8}, 0.01),
+        "text": ("kim_cnn", "texts.csv", {"embedding_dim": 16, "filters": 16}, 0.02),
     }
     return {
         domain: train(
@@ -79,7 +79,7 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
                 model,
                 str(data / source),
                 out / f"tiny-{domain}",
-                epochs=6,
+                epochs=10,
                 batch_size=8,
                 learning_rate=rate,
                 image_size=16 if domain == "image" else None,
@@ -109,7 +109,11 @@ def inputs(data: Path) -> dict[str, list[bytes | str]]:
         "audio": [
             (data / "sounds" / name / f"{i:02}.wav").read_bytes() for i, name in enumerate(TONES_HZ)
         ],
-        "text": ["the cat sleeps", "rain and a cold wind from the north today, and more", "bread"],
+        "text": [
+            "the cat sleeps",
+            "rain falls today, wind from the north, cold wind and rain",
+            "bread",
+        ],
     }
 
 

@@ -1,7 +1,8 @@
 """`triptych classify`: files and texts in, labels out."""
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,23 +13,33 @@ from triptych.console import fail, hint
 if TYPE_CHECKING:
     from triptych.client import Answer, Options, Source
 
-EXAMPLE = "Example: triptych classify photo.jpg recordings/ --text 'Who wrote Hamlet?' --json"
+EXAMPLE = "Example: triptych classify photo.jpg sounds/ --text 'Who wrote Hamlet?'"
 LONGEST_NAME = 26
+PATIENCE_SECONDS = 2.0  # a shorter wait needs no progress shown
 
 
 def command(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Files, folders, or - for standard input.")
     ] = None,
-    text: Annotated[list[str] | None, typer.Option(help="A text; may be given again.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Default: the only one of the input's domain.")
+    text: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="May be given again.")
     ] = None,
-    version: Annotated[int | None, typer.Option(help="Default: the newest.", min=1)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Default: the only one of the input's domain."),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(metavar="N", help="Default: the newest.", min=1)
+    ] = None,
     server: Annotated[str, typer.Option(metavar="HOST:PORT")] = "localhost:8500",
-    top_k: Annotated[int, typer.Option(help="Labels for each input.", min=1)] = 5,
-    min_score: Annotated[float, typer.Option(help="Leave lower scores out.", min=0, max=1)] = 0.0,
-    timeout: Annotated[float, typer.Option(help="Seconds for each call.", min=0.001)] = 30.0,
+    top_k: Annotated[int, typer.Option(metavar="N", help="Labels for each input.", min=1)] = 5,
+    min_score: Annotated[
+        float, typer.Option(metavar="SCORE", help="Leave lower scores out.", min=0, max=1)
+    ] = 0.0,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="For each call.", min=0.001, max=3600)
+    ] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each input.")] = False,
 ) -> None:
     """Classify files and texts with a running server.
@@ -37,12 +48,16 @@ def command(
     """
     import asyncio
 
-    from triptych.client import Options, sources
+    from triptych.client import Options, ServerAbsent, sources
 
     if not files and not text:
         fail("nothing to classify: give files, folders, - or --text (see --help)", 2)
     options = Options(model, version, top_k, min_score, timeout)
-    answers = asyncio.run(_collect(server, sources(files or [], text or []), options, as_json))
+    inputs = sources(files or [], text or [])
+    try:
+        answers = asyncio.run(_collect(server, inputs, options, as_json))
+    except ServerAbsent as error:
+        fail(error, 3)
     if not as_json:
         show(answers)
         hint("--json prints lines for programs; `triptych models` tells what the server has")
@@ -51,29 +66,45 @@ def command(
 
 
 async def _collect(
-    server: str, inputs: "Sequence[Source]", options: "Options", as_json: bool
+    server: str, inputs: "Iterable[Source]", options: "Options", as_json: bool
 ) -> "list[Answer]":
+    import asyncio
+
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from triptych.client import ServerAbsent, classify
+    from triptych.client import classify
 
     columns = (SpinnerColumn(), TextColumn("{task.completed} classified"), TimeElapsedColumn())
     console = Console(stderr=True)
+    lines_show_it = as_json and sys.stdout.isatty()
+    progress = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=False,  # to standard error, that is
+        disable=lines_show_it or not console.is_terminal,
+    )
+    task = progress.add_task("", total=None)
+    late = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, progress.start)
     answers = []
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("", total=None)
-        try:
-            async for answer in classify(server, inputs, options):
-                answers.append(answer)
-                progress.advance(task)
-                if as_json:
-                    typer.echo(json.dumps(answer.as_json(), ensure_ascii=False))
-        except ServerAbsent as error:
-            fail(error, 3)
+    try:
+        async for answer in classify(server, inputs, options):
+            answers.append(answer)
+            progress.advance(task)
+            if as_json:
+                typer.echo(json_line(answer))
+    finally:
+        late.cancel()
+        progress.stop()
     return answers
+
+
+def json_line(answer: "Answer") -> str:
+    """An answer as one line, without its end."""
+    line = json.dumps(answer.as_json(), ensure_ascii=False)
+    # Of a file name that is not UTF-8: Python's escape of a surrogate is JSON's too.
+    return line.encode(errors="backslashreplace").decode()
 
 
 def show(answers: "Sequence[Answer]") -> None:
@@ -94,7 +125,7 @@ def show(answers: "Sequence[Answer]") -> None:
             labels = Text(answer.error, style="red")
         table.add_row(
             Text(_short(answer.name)),
-            answer.model or "-",
+            Text(answer.model or "-"),
             str(answer.version or "-"),
             labels,
             "-" if answer.milliseconds is None else f"{answer.milliseconds:.1f}",
@@ -103,4 +134,5 @@ def show(answers: "Sequence[Answer]") -> None:
 
 
 def _short(name: str) -> str:
+    name = "".join(character if character.isprintable() else " " for character in name)
     return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"

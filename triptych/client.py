@@ -1,6 +1,7 @@
 """Talks to a server: inputs in the order they were given, many at once, answers in that order."""
 
 import asyncio
+import os
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -16,6 +17,10 @@ CHUNK_INPUTS = 16
 CHUNK_BYTES = 4 * 2**20
 IN_FLIGHT = 8  # chunks
 CONNECT_SECONDS = 5.0
+MAX_TOP_K = 2**31 - 1  # of the message; more than any model has classes, and then all are meant
+MAX_VERSION = 2**63 - 1
+MAX_INPUT_BYTES = 2**31 - 2**20  # the rest of a message is small
+TOO_LARGE = "too large: a gRPC message holds less than 2 GiB"
 IMAGES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
 TEXTS = {".txt"}
@@ -23,7 +28,7 @@ IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 
 
 class ServerAbsent(Exception):
-    """Nobody answers at that address."""
+    """Nobody answers at that address, or not as a triptych server does."""
 
 
 class NoModel(Exception):
@@ -70,17 +75,20 @@ def sources(files: Iterable[Path], texts: Iterable[str]) -> Iterator[Source]:
     """Files as given, folders as their files of known kinds, `-` as standard input, then texts."""
     for given in files:
         if str(given) == "-":
-            yield Source("-", sys.stdin.buffer.read())
-            continue
-        if not given.is_dir():
+            content = sys.stdin.buffer.read()
+            fits = len(content) <= MAX_INPUT_BYTES
+            yield Source("-", content) if fits else Source("-", None, TOO_LARGE)
+        elif os.path.isdir(given):  # unlike Path.is_dir, False for a name that cannot be one
+            found = [p for p in sorted(given.rglob("*")) if _wanted(p, given)]
+            if not found:
+                yield Source(str(given), None, "the folder holds no pictures, sounds or .txt files")
+            yield from map(_read, found)
+        else:
             yield _read(given)
-            continue
-        found = [p for p in sorted(given.rglob("*")) if _wanted(p, given)]
-        if not found:
-            yield Source(str(given), None, "the folder holds no pictures, sounds or .txt files")
-        yield from map(_read, found)
     for text in texts:
-        yield Source(text, text)
+        # Bytes of an argument that are no UTF-8 become surrogates, which no message can hold.
+        valid = not any("\ud800" <= character <= "\udfff" for character in text)
+        yield Source(text, text) if valid else Source(text, None, "the text is not UTF-8")
 
 
 def _wanted(path: Path, root: Path) -> bool:
@@ -90,6 +98,8 @@ def _wanted(path: Path, root: Path) -> bool:
 
 def _read(path: Path) -> Source:
     try:
+        if path.stat().st_size > MAX_INPUT_BYTES:
+            return Source(str(path), None, TOO_LARGE)
         return Source(str(path), path.read_bytes())
     except OSError as error:
         return Source(str(path), None, f"cannot be read: {error.strerror}")
@@ -113,6 +123,16 @@ def domain_of(source: Source) -> int:
     return manifest_pb2.DOMAIN_TEXT
 
 
+def channel_options(address: str) -> list[tuple[str, int]]:
+    """No limits of the client's own, and no proxy between a machine and itself."""
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    host = address.rpartition(":")[0]
+    if host in ("localhost", "[::1]") or host.startswith("127."):
+        # gRPC would send even these through the proxy that http_proxy names.
+        options.append(("grpc.enable_http_proxy", 0))
+    return options
+
+
 async def connect(channel: grpc.aio.Channel, address: str) -> classifier_pb2_grpc.ClassifierStub:
     """Raises ServerAbsent if nobody listens there."""
     try:
@@ -132,10 +152,9 @@ async def classify(
 
     Raises: ServerAbsent. All else that goes wrong is its input's answer.
     """
-    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    async with grpc.aio.insecure_channel(address, options=unlimited) as channel:
+    async with grpc.aio.insecure_channel(address, options=channel_options(address)) as channel:
         stub = await connect(channel, address)
-        models = {} if options.model else await _models_by_domain(stub, options)
+        models = {} if options.model else await _models_by_domain(stub, address, options)
         waiting: deque[asyncio.Task[list[Answer]]] = deque()
         try:
             for model, chunk in _chunks(inputs, models, options):
@@ -153,11 +172,17 @@ async def classify(
 
 
 async def _models_by_domain(
-    stub: classifier_pb2_grpc.ClassifierStub, options: Options
+    stub: classifier_pb2_grpc.ClassifierStub, address: str, options: Options
 ) -> dict[int, list[str]]:
-    listed = await stub.ListModels(
-        classifier_pb2.ListModelsRequest(), timeout=options.timeout_seconds
-    )
+    request = classifier_pb2.ListModelsRequest()
+    try:
+        listed = await stub.ListModels(request, timeout=options.timeout_seconds)
+    except grpc.aio.AioRpcError as error:
+        reason = error.details() or error.code().name
+        raise ServerAbsent(
+            f"what answers at {address} does not list its models as a triptych server does:"
+            f" {reason}"
+        ) from None
     by_domain: dict[int, list[str]] = {}
     for model in listed.models:
         if model.versions:
@@ -211,7 +236,10 @@ async def _send(
     if model is None:
         return [Answer(source.name, None, None, error=source.problem) for source in chunk]
     request = classifier_pb2.ClassifyRequest(
-        model=model, version=options.version, top_k=options.top_k, min_score=options.min_score
+        model=model,
+        version=None if options.version is None else min(options.version, MAX_VERSION),
+        top_k=min(options.top_k, MAX_TOP_K),
+        min_score=options.min_score,
     )
     for source in chunk:
         if isinstance(source.content, str):
@@ -221,10 +249,13 @@ async def _send(
     try:
         response = await stub.Classify(request, timeout=options.timeout_seconds)
     except grpc.aio.AioRpcError as error:
-        if error.code() is grpc.StatusCode.INVALID_ARGUMENT and len(chunk) > 1:
-            # Not one could be classified, or the request is too large: alone, each has its say.
-            return [a for source in chunk for a in await _send(stub, model, [source], options)]
         reason = (error.details() or error.code().name).removeprefix("input 0: ")
+        too_large = "larger than max" in reason  # gRPC's words; a full queue has the same status
+        if len(chunk) > 1 and (too_large or error.code() is grpc.StatusCode.INVALID_ARGUMENT):
+            # Not one could be classified, or all are too large together: alone, each has its say.
+            return [a for source in chunk for a in await _send(stub, model, [source], options)]
+        if too_large:
+            reason = f"too large for this server (TRIPTYCH_MAX_REQUEST_BYTES there): {reason}"
         return [Answer(source.name, model, options.version, error=reason) for source in chunk]
     return [
         Answer(

@@ -18,7 +18,9 @@ def command(
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with grpc.insecure_channel(server) as channel:
+    from triptych.client import channel_options
+
+    with grpc.insecure_channel(server, options=channel_options(server)) as channel:
         request = health_pb2.HealthCheckRequest(service=model)
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)

@@ -21,9 +21,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(
-    epilog="Example: triptych classify photo.jpg --text 'Who wrote Hamlet?' --server localhost:8500"
-)
+@app.callback(epilog="Example: triptych classify photo.jpg sounds/ --text 'Who wrote Hamlet?'")
 def triptych(
     version: Annotated[
         bool,

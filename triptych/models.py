@@ -1,6 +1,7 @@
 """`triptych models`: what a server has, or what can be trained."""
 
 import json
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from triptych.console import fail, hint
 
 if TYPE_CHECKING:
-    from protos.triptych.v1 import classifier_pb2
+    from protos.triptych.v1 import classifier_pb2, manifest_pb2
 
 EXAMPLE = "Example: triptych models cifar10 --server localhost:8500"
 
@@ -53,9 +54,9 @@ async def _ask(
     import grpc
 
     from protos.triptych.v1 import classifier_pb2
-    from triptych.client import connect
+    from triptych.client import channel_options, connect
 
-    async with grpc.aio.insecure_channel(server) as channel:
+    async with grpc.aio.insecure_channel(server, options=channel_options(server)) as channel:
         stub = await connect(channel, server)
         if name is None:
             return await stub.ListModels(classifier_pb2.ListModelsRequest(), timeout=30)
@@ -88,13 +89,13 @@ def _show(answer: "classifier_pb2.GetModelResponse") -> None:
     table.add_column(overflow="fold")
     manifest = answer.manifest
     if answer.HasField("manifest"):
-        options = ", ".join(f"{k}={v}" for k, v in manifest.architecture.options.items())
+        options = ", ".join(f"{k}={_number(v)}" for k, v in manifest.architecture.options.items())
         data = manifest.dataset
         rows = {
             "name": answer.name,
             "architecture": f"{manifest.architecture.name} {options}".strip(),
             "parameters": f"{manifest.parameters:,} ({manifest.trainable_parameters:,} trainable)",
-            "input": str(manifest.input).replace("\n", " ").strip(),
+            "input": _fields(manifest.input),
             "labels": ", ".join(manifest.labels),
             "data set": f"{data.name}, {data.train_examples:,} training examples, {data.licence}",
             "trained by": manifest.command,
@@ -111,6 +112,19 @@ def _show(answer: "classifier_pb2.GetModelResponse") -> None:
     Console().print(table)
 
 
+def _number(value: object) -> object:
+    """A Struct keeps every number as a float."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _fields(spec: "manifest_pb2.InputSpec") -> str:
+    kind = spec.WhichOneof("kind")
+    if kind is None:
+        return "-"
+    fields = getattr(spec, kind).ListFields()
+    return ", ".join([kind, *(f"{field.name} {value}" for field, value in fields)])
+
+
 def _domain(number: int) -> str:
     from protos.triptych.v1 import manifest_pb2
 
@@ -118,6 +132,7 @@ def _domain(number: int) -> str:
 
 
 def _architectures(as_json: bool) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from models import ARCHITECTURES
     except ImportError:

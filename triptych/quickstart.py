@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, BinaryIO, NoReturn
 
 import typer
 
@@ -32,7 +32,7 @@ def command(
                 f"there is no folder {folder}: run it in the clone, or give --repository, --samples"
             )
     grpc_port, http_port = _free(8500), _free(8501)
-    with _server(repository, grpc_port, http_port) as child:
+    with _server(repository, grpc_port, http_port) as (child, log):
         failed = _classify(samples, f"localhost:{grpc_port}")
         if once:
             raise typer.Exit(1 if failed else 0)
@@ -44,20 +44,25 @@ def command(
             child.wait()
         except KeyboardInterrupt:
             typer.echo()
+        else:
+            _fail(log, "the server has ended by itself")
 
 
 def _classify(samples: Path, address: str) -> bool:
     import asyncio
 
     from triptych.classify import show
-    from triptych.client import Answer, Options, classify, sources
+    from triptych.client import Answer, Options, ServerAbsent, classify, sources
 
     async def collect() -> list[Answer]:
         return [
             answer async for answer in classify(address, sources([samples], []), Options(top_k=3))
         ]
 
-    answers = asyncio.run(collect())
+    try:
+        answers = asyncio.run(collect())
+    except ServerAbsent as error:
+        fail(error, 3)
     show(answers)
     return not answers or any(answer.error for answer in answers)
 
@@ -79,7 +84,9 @@ def _free(port: int) -> int:
 
 
 @contextmanager
-def _server(repository: Path, grpc_port: int, http_port: int) -> Iterator[subprocess.Popen[bytes]]:
+def _server(
+    repository: Path, grpc_port: int, http_port: int
+) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
     command = [sys.executable, "-m", "triptych", "serve", "--repository", str(repository)]
     command += ["--grpc-port", str(grpc_port), "--http-port", str(http_port)]
     previous = signal.signal(signal.SIGTERM, _end)
@@ -88,7 +95,7 @@ def _server(repository: Path, grpc_port: int, http_port: int) -> Iterator[subpro
         child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
             _wait(child, grpc_port, log)
-            yield child
+            yield child, log
         finally:
             signal.signal(signal.SIGTERM, previous)
             child.terminate()
@@ -103,16 +110,19 @@ def _end(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _wait(child: subprocess.Popen[bytes], port: int, log: Any) -> None:
+def _wait(child: subprocess.Popen[bytes], port: int, log: BinaryIO) -> None:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
     from rich.console import Console
 
+    from triptych.client import channel_options
+
     console = Console(stderr=True)
+    address = f"localhost:{port}"
     deadline = time.monotonic() + START_SECONDS
     with (
         console.status("Starting the server and loading the models"),
-        grpc.insecure_channel(f"localhost:{port}") as channel,
+        grpc.insecure_channel(address, options=channel_options(address)) as channel,
     ):
         stub = health_pb2_grpc.HealthStub(channel)
         while child.poll() is None and time.monotonic() < deadline:
@@ -123,6 +133,10 @@ def _wait(child: subprocess.Popen[bytes], port: int, log: Any) -> None:
             except grpc.RpcError:
                 pass
             time.sleep(0.1)
+    _fail(log, "the server did not start")
+
+
+def _fail(log: BinaryIO, problem: str) -> NoReturn:
     log.seek(0)
     typer.echo(log.read().decode(errors="replace"), err=True)
-    fail("the server did not start; above is what it said")
+    fail(f"{problem}; above is what it said")

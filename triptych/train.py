@@ -3,48 +3,63 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from triptych.console import fail
 
 EXAMPLE = (
-    "Example: triptych train --model resnet20 --data cifar10 --epochs 40 --out runs/cifar10;"
-    " own data: --data photos/, with photos/CLASS/FILE"
+    "Example: triptych train --model resnet20 --data cifar10 --out runs/cifar10\n\n"
+    "Your own data: triptych train --model resnet20 --data photos/ --out runs/mine"
 )
 
 
 def command(
-    model: Annotated[str, typer.Option(help="See `triptych models --architectures`.")],
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="See `triptych models --architectures`.")
+    ],
     data: Annotated[
         str,
         typer.Option(
+            metavar="DATA",
             help="cifar10, mnist, fsdd, speech_commands, trec; a folder CLASS/FILE; or a CSV or"
-            " TSV file of label and text."
+            " TSV file of label and text.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The run's folder; the same one again: it goes on.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The run's; the same one again: it goes on.")
+    ],
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where a known data set lies; else it is downloaded.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of a known data set; else it is downloaded."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="At its highest.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(min=0)] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(metavar="RATE", help="At its highest.")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(metavar="RATE", min=0)] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without a better one.", min=1)
+        int | None,
+        typer.Option(metavar="N", help="Stop after N epochs without a better one.", min=1),
     ] = None,
-    seed: int = 0,
-    image_size: Annotated[int | None, typer.Option(help="Pixels of a side.", min=8)] = None,
+    seed: Annotated[int, typer.Option(metavar="N")] = 0,
+    image_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Pixels of a side.", min=8)
+    ] = None,
     grey: Annotated[bool, typer.Option(help="Images without colour.")] = False,
     flip: Annotated[bool, typer.Option(help="Left and right may be swapped.")] = True,
-    unit: Annotated[str, typer.Option(help="word, or character (Chinese).")] = "word",
+    unit: Annotated[
+        Literal["word", "character"],
+        typer.Option(metavar="UNIT", help="Of texts: word, or character (Chinese)."),
+    ] = "word",
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the architecture.")
     ] = None,
 ) -> None:
     """Train a network, and measure it on the test split."""
+    options = dict(_option(text) for text in option or [])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from pipelines.datasets import DatasetError
@@ -67,11 +82,11 @@ def command(
         grey=grey,
         flip=flip,
         unit=unit,
-        options=dict(_option(text) for text in option or []),
+        options=options,
     )
     try:
         train(config)
-    except (DatasetError, RunError) as error:
+    except (DatasetError, RunError, OSError) as error:
         fail(error)
 
 

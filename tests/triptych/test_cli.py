@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ HEAVY = ("tensorflow", "keras", "grpc", "numpy", "librosa", "openvino")
 
 def triptych(*arguments: str, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "triptych", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, timeout=100, check=False, **options)
+    return subprocess.run(command, capture_output=True, timeout=240, check=False, **options)
 
 
 class Served:
@@ -220,6 +222,35 @@ def test_quickstart(repository, data, tmp_path) -> None:
     assert result.returncode == 0, result.stderr.decode()
     text = result.stdout.decode()
     assert all(name in text for name in ("tiny-image", "tiny-audio", "tiny-text", "red", "low"))
+
+
+@pytest.mark.timeout(400)  # three processes that import TensorFlow
+def test_quickstart_serves_until_ctrl_c_and_leaves_nothing_behind(repository, tmp_path) -> None:
+    shutil.copytree(repository / "tiny-text", tmp_path / "models/tiny-text")
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples/text.txt").write_text("the cat sleeps\n")
+    command = [sys.executable, "-m", "triptych", "quickstart", "--repository", tmp_path / "models"]
+    command += ["--samples", tmp_path / "samples"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        said = next(line for line in process.stderr if b"still serving" in line).decode()
+        port = int(re.search(r"--server localhost:(\d+)", said)[1])
+        socket.create_connection(("127.0.0.1", port)).close()
+        process.send_signal(signal.SIGINT)
+        table, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"tiny-text" in table
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_quickstart_tells_what_a_server_that_does_not_start_said(tmp_path) -> None:
+    (tmp_path / "models").mkdir()
+    arguments = ("--repository", tmp_path / "models", "--samples", tmp_path, "--once")
+    environment = {**os.environ, "TRIPTYCH_MAX_BATCH_SIZE": "many"}
+    result = triptych("quickstart", *arguments, env=environment)
+    assert result.returncode == 1
+    assert b"TRIPTYCH_MAX_BATCH_SIZE" in result.stderr
+    assert b"Traceback" not in result.stderr
 
 
 def test_training_from_the_command_line(data, tmp_path) -> None:
