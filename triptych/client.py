@@ -24,7 +24,7 @@ TOO_LARGE = "too large: a gRPC message holds less than 2 GiB"
 IMAGES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
 TEXTS = {".txt"}
-IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
 
 class ServerAbsent(Exception):
@@ -116,10 +116,11 @@ def domain_of(source: Source) -> int:
     if suffix in SOUNDS:
         return manifest_pb2.DOMAIN_AUDIO
     start = (content or b"")[:512]
-    if start.startswith(IMAGE_STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP"):
+    bitmap = start[:2] == b"BM" and start[6:10] == bytes(4)  # sentences begin with BM too
+    if bitmap or start.startswith(IMAGE_STARTS) or (start[:4], start[8:12]) == (b"RIFF", b"WEBP"):
         return manifest_pb2.DOMAIN_IMAGE
-    if start.startswith((b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b"\xff")) or b"\0" in start:
-        return manifest_pb2.DOMAIN_AUDIO
+    if start.startswith((b"fLaC", b"OggS", b"\xff")) or b"\0" in start:
+        return manifest_pb2.DOMAIN_AUDIO  # of the others' headers, each has a zero
     return manifest_pb2.DOMAIN_TEXT
 
 
@@ -134,14 +135,19 @@ def channel_options(address: str) -> list[tuple[str, int]]:
 
 
 async def connect(channel: grpc.aio.Channel, address: str) -> classifier_pb2_grpc.ClassifierStub:
-    """Raises ServerAbsent if nobody listens there."""
+    """Raises ServerAbsent if nobody listens there: at once if the connection is refused."""
+    ready, failed = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
     try:
-        await asyncio.wait_for(channel.channel_ready(), CONNECT_SECONDS)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            while (state := channel.get_state(try_to_connect=True)) not in (ready, failed):
+                await channel.wait_for_state_change(state)
     except TimeoutError:
+        state = failed
+    if state is failed:
         raise ServerAbsent(
             f"no server at {address}: start one with `triptych serve --repository REPO`, or give"
             " another --server"
-        ) from None
+        )
     return classifier_pb2_grpc.ClassifierStub(channel)
 
 

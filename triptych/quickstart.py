@@ -18,6 +18,7 @@ from triptych.console import fail, hint
 EXAMPLE = "Example: triptych quickstart --once"
 START_SECONDS = 120.0
 END_SECONDS = 40.0
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # the second: its terminal was closed
 
 
 def command(
@@ -89,7 +90,7 @@ def _server(
 ) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
     command = [sys.executable, "-m", "triptych", "serve", "--repository", str(repository)]
     command += ["--grpc-port", str(grpc_port), "--http-port", str(http_port)]
-    previous = signal.signal(signal.SIGTERM, _end)
+    previous = {number: signal.signal(number, _end) for number in ENDINGS}
     with tempfile.TemporaryFile() as log:
         # A session of its own: Ctrl-C reaches this process, which ends the server in good order.
         child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -97,13 +98,19 @@ def _server(
             _wait(child, grpc_port, log)
             yield child, log
         finally:
-            signal.signal(signal.SIGTERM, previous)
-            child.terminate()
             try:
+                child.terminate()
                 child.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+            except BaseException:  # a second Ctrl-C has no patience: still, leave no orphan
+                child.kill()
+                child.wait()
+                raise
+            finally:
+                for number, handler in previous.items():
+                    signal.signal(number, handler)
 
 
 def _end(number: int, frame: object) -> NoReturn:

@@ -28,8 +28,8 @@ def command(
 ) -> None:
     """Serve every model of a repository, the newest version of each, until SIGTERM or Ctrl-C.
 
-    New versions are picked up while it runs. Limits, batching and the rest are set by TRIPTYCH_*
-    variables (serving/settings.py lists them).
+    New versions are picked up while it runs. Limits, batching and the rest
+    are set by TRIPTYCH_* variables (serving/settings.py lists them).
     """
     import asyncio
 

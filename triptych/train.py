@@ -86,7 +86,7 @@ def command(
     )
     try:
         train(config)
-    except (DatasetError, RunError, OSError) as error:
+    except (DatasetError, RunError, ValueError, OSError) as error:
         fail(error)
 
 
