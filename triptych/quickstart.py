@@ -37,11 +37,11 @@ def command(
         failed = _classify(samples, f"localhost:{grpc_port}")
         if once:
             raise typer.Exit(1 if failed else 0)
-        hint(
-            f"still serving; try: triptych classify FILE... --server localhost:{grpc_port}"
-            "   (Ctrl-C ends it)"
-        )
         try:
+            hint(
+                f"still serving; try: triptych classify FILE... --server localhost:{grpc_port}"
+                "   (Ctrl-C ends it)"
+            )
             child.wait()
         except KeyboardInterrupt:
             typer.echo()

@@ -57,9 +57,10 @@ class FrequencyBlock(layers.Layer):
 
     def build(self, input_shape):
         bands = input_shape[2] if self.bands is None else self.bands
-        self.conv = FrequencyConv(self.filters, self.context, bands)
-        self.norm = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
-        self.pooling = layers.MaxPooling2D((1, self.pool))
+        dtype = self.dtype_policy
+        self.conv = FrequencyConv(self.filters, self.context, bands, dtype=dtype)
+        self.norm = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype)
+        self.pooling = layers.MaxPooling2D((1, self.pool), dtype=dtype)
         self.conv.build(input_shape)
         self.norm.build(self.conv.compute_output_shape(input_shape))
 

@@ -41,6 +41,11 @@ class IdentityShortcut(layers.Layer):
         x = x[:, :: self.stride, :: self.stride, :]
         return ops.pad(x, [(0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)])
 
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        strided = (size and -(-size // self.stride) for size in (height, width))
+        return (batch, *strided, self.filters)
+
     def get_config(self):
         return {**super().get_config(), "filters": self.filters, "stride": self.stride}
 
@@ -59,15 +64,16 @@ class BasicBlock(layers.Layer):
         self.shortcut = shortcut
 
     def build(self, input_shape):
+        dtype = self.dtype_policy
         same = self.stride == 1 and input_shape[-1] == self.filters
         if same:
-            self.skip = layers.Identity()
+            self.skip = layers.Identity(dtype=dtype)
         elif self.shortcut == "A":
-            self.skip = IdentityShortcut(self.filters, self.stride)
+            self.skip = IdentityShortcut(self.filters, self.stride, dtype=dtype)
         else:
-            self.skip = ConvNorm(self.filters, 1, stride=self.stride, activation=None)
-        self.conv1 = ConvNorm(self.filters, 3, stride=self.stride)
-        self.conv2 = ConvNorm(self.filters, 3, activation=None)
+            self.skip = ConvNorm(self.filters, 1, stride=self.stride, activation=None, dtype=dtype)
+        self.conv1 = ConvNorm(self.filters, 3, stride=self.stride, dtype=dtype)
+        self.conv2 = ConvNorm(self.filters, 3, activation=None, dtype=dtype)
         self.skip.build(input_shape)
         self.conv1.build(input_shape)
         self.conv2.build(self.conv1.compute_output_shape(input_shape))

@@ -40,12 +40,16 @@ class SeparableBlock(layers.Layer):
                 use_bias=False,
                 depthwise_initializer="he_normal",
                 pointwise_initializer="he_normal",
+                dtype=self.dtype_policy,
             )
 
         self.convs = [separable(), separable()]
-        self.norms = [layers.BatchNormalization(momentum=0.9, epsilon=1e-5) for _ in self.convs]
-        self.relu = layers.ReLU()
-        self.pool = layers.MaxPooling2D(2, padding="same")
+        self.norms = [
+            layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy)
+            for _ in self.convs
+        ]
+        self.relu = layers.ReLU(dtype=self.dtype_policy)
+        self.pool = layers.MaxPooling2D(2, padding="same", dtype=self.dtype_policy)
 
     def build(self, input_shape):
         for conv, norm in zip(self.convs, self.norms, strict=True):

@@ -37,9 +37,10 @@ class ConvNorm(layers.Layer):
             padding="same",
             use_bias=False,
             kernel_initializer="he_normal",
+            dtype=self.dtype_policy,
         )
-        self.norm = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
-        self.act = layers.Activation(activation or "linear")
+        self.norm = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy)
+        self.act = layers.Activation(activation or "linear", dtype=self.dtype_policy)
 
     def build(self, input_shape):
         self.conv.build(input_shape)

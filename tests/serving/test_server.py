@@ -502,11 +502,13 @@ async def test_a_repository_that_vanishes_takes_nothing_from_memory(tiny, tmp_pa
         assert (await client.classify("text", "x")).version == 1
         (tmp_path / "elsewhere").rename(root)
 
-        async def audio_is_ready() -> bool:
+        async def audio_is_served() -> bool:
             models = (await client.stub.ListModels(ListModelsRequest())).models
-            return [list(m.versions) for m in models] == [[1], [1]]
+            return [list(m.versions) for m in models] == [[1], [1]] and (
+                await client.health("audio") == SERVING
+            )
 
-        await until(audio_is_ready)
+        await until(audio_is_served)
 
 
 # How it ends

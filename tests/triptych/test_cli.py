@@ -224,7 +224,6 @@ def test_quickstart(repository, data, tmp_path) -> None:
     assert all(name in text for name in ("tiny-image", "tiny-audio", "tiny-text", "red", "low"))
 
 
-@pytest.mark.timeout(400)  # three processes that import TensorFlow
 def test_quickstart_serves_until_ctrl_c_and_leaves_nothing_behind(repository, tmp_path) -> None:
     shutil.copytree(repository / "tiny-text", tmp_path / "models/tiny-text")
     (tmp_path / "samples").mkdir()
@@ -253,6 +252,7 @@ def test_quickstart_tells_what_a_server_that_does_not_start_said(tmp_path) -> No
     assert b"Traceback" not in result.stderr
 
 
+@pytest.mark.timeout(400)  # three processes that import TensorFlow
 def test_training_from_the_command_line(data, tmp_path) -> None:
     """The last step of a run again: it goes on, trains nothing anew, and exports."""
     out = tmp_path / "run"

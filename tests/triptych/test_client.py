@@ -48,8 +48,9 @@ class Remote(classifier_pb2_grpc.ClassifierServicer):
             await self.hold(request)
         if request.model not in self.models:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such model; there is topics")
-        if all(given.text == "bad" for given in request.inputs):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "input 0: it is bad")
+        if all(given.text.startswith("bad") for given in request.inputs):
+            reason = f"input 0: {request.inputs[0].text} cannot be classified"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
         return pb.ClassifyResponse(
             model=request.model,
             version=self.models[request.model][1][0],
@@ -58,8 +59,9 @@ class Remote(classifier_pb2_grpc.ClassifierServicer):
 
     @staticmethod
     def result(given: pb.Input) -> pb.Result:
-        if given.text == "bad":
-            return pb.Result(error=pb.Error(code=3, message="it is bad"))
+        if given.text.startswith("bad"):
+            message = f"{given.text} cannot be classified"
+            return pb.Result(error=pb.Error(code=3, message=message))
         label = given.text or f"{len(given.data)} bytes"
         return pb.Result(labels=[pb.Label(label=label, score=0.75)])
 
@@ -170,9 +172,11 @@ async def test_one_bad_input_takes_nothing_from_the_others() -> None:
     inputs = [Source("a", "a"), absent, Source("bad", "bad"), Source("c", "c")]
     async with serving(Remote()) as address:
         answers = await ask(address, inputs)
-        alone = await ask(address, [Source("bad", "bad")] * 2)
-    assert [answer.error for answer in answers] == [None, "cannot be read", "it is bad", None]
-    assert [answer.error for answer in alone] == ["it is bad"] * 2
+        alone = await ask(address, [Source("bad 1", "bad 1"), Source("bad 2", "bad 2")])
+    bad = "bad cannot be classified"
+    assert [answer.error for answer in answers] == [None, "cannot be read", bad, None]
+    reasons = [f"bad {number} cannot be classified" for number in (1, 2)]
+    assert [answer.error for answer in alone] == reasons
 
 
 async def test_what_the_server_says_of_an_unknown_model_is_each_inputs_error() -> None:

@@ -1,0 +1,87 @@
+"""What holds for every layer of ours: shapes, counts, round trips, precision, a training step."""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+from keras.ops import convert_to_numpy
+
+from models.audio.frequency_cnn import FrequencyBlock
+from models.image.resnet_cifar import BasicBlock, IdentityShortcut
+from models.image.separable_cnn import SeparableBlock
+from models.layers.conv import ConvNorm
+from models.layers.frequency import FrequencyConv
+
+
+class Case(NamedTuple):
+    layer: type[keras.layers.Layer]
+    arguments: dict[str, Any]  # none of them a default
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    weights: int
+
+
+# fmt: off
+CASES = [
+    Case(ConvNorm, {"filters": 5, "kernel_size": 3, "stride": 2, "activation": "silu"},
+         (2, 7, 6, 4), (2, 4, 3, 5), 3 * 3 * 4 * 5 + 4 * 5),
+    Case(FrequencyConv, {"filters": 5, "context": 4, "bands": 3, "context_stride": 2},
+         (2, 7, 6, 2), (2, 4, 4, 5), 4 * 3 * 2 * 5),
+    Case(FrequencyBlock, {"filters": 5, "context": 3, "bands": 3, "pool": 2},
+         (2, 7, 8, 2), (2, 7, 3, 5), 3 * 3 * 2 * 5 + 4 * 5),
+    Case(FrequencyBlock, {"filters": 5, "context": 1, "bands": None},
+         (2, 7, 8, 2), (2, 7, 1, 5), 8 * 2 * 5 + 4 * 5),
+    Case(IdentityShortcut, {"filters": 6, "stride": 2}, (2, 7, 8, 3), (2, 4, 4, 6), 0),
+    Case(BasicBlock, {"filters": 6, "stride": 2, "shortcut": "B"},
+         (2, 8, 8, 3), (2, 4, 4, 6), 9 * 3 * 6 + 9 * 6 * 6 + 3 * 6 + 3 * 4 * 6),
+    Case(SeparableBlock, {"filters": 6}, (2, 8, 7, 4), (2, 4, 4, 6),
+         9 * 4 + 4 * 6 + 9 * 6 + 6 * 6 + 2 * 4 * 6),
+]
+# fmt: on
+
+
+def made(case: Case) -> tuple[keras.layers.Layer, np.ndarray]:
+    x = np.random.default_rng(0).standard_normal(case.input_shape).astype(np.float32)
+    return case.layer(**case.arguments), x
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.layer.__name__)
+class TestEveryLayer:
+    def test_shape_and_weight_count(self, case: Case) -> None:
+        layer, x = made(case)
+        assert layer(x).shape == case.output_shape
+        assert layer.compute_output_shape(case.input_shape) == case.output_shape
+        assert sum(int(np.prod(v.shape)) for v in layer.weights) == case.weights
+
+    def test_round_trip(self, case: Case, tmp_path) -> None:
+        layer, x = made(case)
+        again = case.layer.from_config(layer.get_config())
+        assert again.get_config() == layer.get_config()
+        assert all(layer.get_config()[key] == value for key, value in case.arguments.items())
+        inputs = keras.Input(case.input_shape[1:])
+        model = keras.Model(inputs, layer(inputs))
+        model.save(tmp_path / "layer.keras")
+        loaded = keras.saving.load_model(tmp_path / "layer.keras")
+        np.testing.assert_allclose(
+            convert_to_numpy(loaded(x)), convert_to_numpy(model(x)), atol=1e-6
+        )
+
+    def test_mixed_precision(self, case: Case) -> None:
+        _, x = made(case)
+        layer = case.layer(**case.arguments, dtype="mixed_bfloat16")
+        assert keras.backend.standardize_dtype(layer(x).dtype) == "bfloat16"
+        assert all(v.dtype == "float32" for v in layer.weights)
+
+    def test_a_training_step(self, case: Case) -> None:
+        layer, x = made(case)
+        inputs = keras.Input(case.input_shape[1:])
+        model = keras.Model(inputs, layer(inputs))
+        if not case.weights:
+            assert not model.trainable_variables
+            return
+        model.compile("sgd", "mse")
+        before = [convert_to_numpy(v).copy() for v in model.trainable_variables]
+        model.train_on_batch(x, np.ones(case.output_shape, np.float32))
+        for old, new in zip(before, model.trainable_variables, strict=True):
+            assert not np.array_equal(old, convert_to_numpy(new)), new.path
