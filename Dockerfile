@@ -2,7 +2,8 @@
 FROM python:3.11-slim-bookworm AS build
 RUN python3 -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir uv==0.13.9
 WORKDIR /app
-ENV UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON=/usr/local/bin/python3
+# Compiled here, as a read-only container cannot keep what it compiles.
+ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_PYTHON=/usr/local/bin/python3
 # The dependencies are a layer of their own, made anew only when the lock changes.
 COPY pyproject.toml uv.lock README.md LICENSE ./
 RUN /uv/bin/uv sync --locked --no-dev --extra cpu --no-install-project \

@@ -124,12 +124,17 @@ class Run:
     def model(self) -> keras.Model:
         """The network as it was built, its weights not yet trained."""
         keras.utils.set_random_seed(self.config["train"]["seed"])
-        network = models.create_model(
-            self.config["train"]["model"], len(self.labels), **self.options
-        )
         spec = self.preprocessing().example_spec
         shape = [1, *(size or 64 for size in spec.shape)]
-        network(keras.ops.zeros(shape, spec.dtype.name))
+        name = self.config["train"]["model"]
+        try:
+            network = models.create_model(name, len(self.labels), **self.options)
+            network(keras.ops.zeros(shape, spec.dtype.name))
+        except (TypeError, ValueError) as error:
+            raise RunError(
+                f"{name} cannot be built with {self.options or 'its defaults'} for examples of"
+                f" shape {shape[1:]}: {error}"
+            ) from error
         return network
 
     def trained_model(self) -> keras.Model:

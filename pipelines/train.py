@@ -1,5 +1,6 @@
 """One training run, from a data set's name to a folder that export takes."""
 
+import csv
 import shutil
 import sys
 import time
@@ -203,11 +204,27 @@ class KeepBest(keras.callbacks.Callback):
             self.model.save_weights(self.path)
 
 
+class History(keras.callbacks.Callback):
+    """A line an epoch, on disk as soon as the epoch ends, after those of an earlier call."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, ["epoch", *logs])
+            if new:
+                writer.writeheader()
+            writer.writerow({"epoch": epoch, **logs})
+
+
 def _callbacks(folder: Path, patience: int) -> list[keras.callbacks.Callback]:
     return [
         keras.callbacks.BackupAndRestore(folder / "backup", delete_checkpoint=False),
         KeepBest(folder),
-        keras.callbacks.CSVLogger(folder / HISTORY, append=True),
+        History(folder / HISTORY),
         keras.callbacks.TensorBoard(folder / "logs"),
         keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=patience),
     ]

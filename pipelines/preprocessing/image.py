@@ -12,7 +12,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
 
 
 class ImagePreprocessing(tf.Module):
-    """Resize the shorter side, crop the centre, normalise.  uint8 [H, W, 3] -> float32 [h, w, C]
+    """Crop the centre to shape, resize, normalise.  uint8 [H, W, 3] -> float32 [h, w, C]
 
     Resizing is bilinear and antialiased: within one grey level of Pillow's.
 
@@ -42,16 +42,21 @@ class ImagePreprocessing(tf.Module):
 
     def fit_to_size(self, image: tf.Tensor) -> tf.Tensor:
         """uint8 [H, W, 3] -> float32 [h, w, C] in grey levels, 0 to 255."""
-        size = tf.shape(image)[:2]
-        target = tf.constant([self.height, self.width])
-        scale = tf.reduce_max(target / size)
-        scaled = tf.maximum(target, tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32))
-        x = tf.image.resize(image, scaled, method="bilinear", antialias=True)
-        top, left = tf.unstack((scaled - target) // 2)
-        x = x[top : top + self.height, left : left + self.width]
+        # Cropped first: a picture of a million by one pixels would grow by the network's height.
+        height, width = tf.unstack(tf.shape(image)[:2])
+        inner_height = tf.clip_by_value(self._share(width, self.height, self.width), 1, height)
+        inner_width = tf.clip_by_value(self._share(height, self.width, self.height), 1, width)
+        top, left = (height - inner_height) // 2, (width - inner_width) // 2
+        inner = image[top : top + inner_height, left : left + inner_width]
+        target = [self.height, self.width]
+        x = tf.image.resize(inner, target, method="bilinear", antialias=True)
         if self.channels == 1:
             x = tf.reduce_sum(x * tf.constant(LUMA), axis=-1, keepdims=True)
         return tf.ensure_shape(x, [self.height, self.width, self.channels])
+
+    @staticmethod
+    def _share(size: tf.Tensor, numerator: int, denominator: int) -> tf.Tensor:
+        return tf.cast(tf.round(tf.cast(size, tf.float64) * numerator / denominator), tf.int32)
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
         """JPEG, PNG, GIF, BMP or WebP bytes -> uint8 [H, W, 3].

@@ -44,8 +44,6 @@ def test_unreadable_files_are_listed_not_fatal(tmp_path: Path) -> None:
     assert all(item["reason"] for item in report["unreadable"])
 
 
-# The killed call leaves its log files open.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_run_that_was_cut_off_goes_on(data: Path, tmp_path: Path) -> None:
     """Two epochs of four, as a kill between epochs leaves them; then the same command again."""
     wanted = config(tmp_path / "run", data, epochs=4)
@@ -111,3 +109,9 @@ def test_reading_keeps_the_order(data: Path, runs) -> None:
     assert got.sources == files
     one, _ = Reader(inputs).read([Example(files[7], 0)], "test")
     np.testing.assert_array_equal(got.values[7], one.values[0])
+
+
+@pytest.mark.parametrize("options", [{"filters": "no"}, {"nosuch": 1}, {"shortcut": "C"}])
+def test_a_wrong_option_of_the_network_is_named(options, data, tmp_path) -> None:
+    with pytest.raises(RunError, match=next(iter(options))):
+        train(config(tmp_path / "run", data, options=options))

@@ -23,11 +23,10 @@ def photo(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize(("height", "width"), [(512, 512), (301, 477), (100, 70), (20, 90)])
 def test_resizing_is_within_one_grey_level_of_pillow(height: int, width: int) -> None:
     image = photo(height, width)
-    scale = 64 / min(height, width)
-    size = (round(width * scale), round(height * scale))
-    pillow = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR), float)
-    top, left = (size[1] - 64) // 2, (size[0] - 64) // 2
-    wanted = pillow[top : top + 64, left : left + 64]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(image[top : top + side, left : left + side])
+    wanted = np.asarray(square.resize((64, 64), Image.Resampling.BILINEAR), float)
     got = ImagePreprocessing(64, 64).fit_to_size(tf.constant(image)).numpy()
     assert np.abs(got - wanted).max() <= 1.0
 
@@ -52,6 +51,13 @@ def test_any_size_gives_the_networks_size(height: int, width: int) -> None:
     got = ImagePreprocessing(24, 40).fit_to_size(tf.constant(image)).numpy()
     assert got.shape == (24, 40, 3)
     np.testing.assert_allclose(got, 77, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1_000_000, 1, 3), (1, 1_000_000, 3)])
+def test_a_long_thin_picture_takes_no_more_memory_than_others(shape) -> None:
+    inputs = ImagePreprocessing(224, 224)
+    got = inputs.fit_to_size(tf.constant(np.full(shape, 9, np.uint8))).numpy()
+    np.testing.assert_allclose(got, 9, atol=1e-3)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
