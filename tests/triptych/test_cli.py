@@ -235,7 +235,10 @@ def test_quickstart_serves_until_ctrl_c_and_leaves_nothing_behind(repository, tm
         port = int(re.search(r"--server localhost:(\d+)", said)[1])
         socket.create_connection(("127.0.0.1", port)).close()
         process.send_signal(signal.SIGINT)
-        table, _ = process.communicate(timeout=60)
+        try:
+            table, _ = process.communicate(timeout=60)
+        finally:
+            process.terminate()  # it does nothing to a process that has ended
     assert process.returncode == 0
     assert b"tiny-text" in table
     with pytest.raises(ConnectionRefusedError):
