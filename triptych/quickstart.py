@@ -91,7 +91,7 @@ def _server(
     command = [sys.executable, "-m", "triptych", "serve", "--repository", str(repository)]
     command += ["--grpc-port", str(grpc_port), "--http-port", str(http_port)]
     previous = {number: signal.signal(number, _end) for number in ENDINGS}
-    # A shell's background job is started with Ctrl-C ignored; this one is to end by it all the same.
+    # A shell starts background jobs with Ctrl-C ignored; this one is to end by it all the same.
     previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryFile() as log:
         # A session of its own: Ctrl-C reaches this process, which ends the server in good order.
