@@ -5,26 +5,44 @@ from typing import Any, NamedTuple
 
 import keras
 
-from models.audio import frequency_cnn
-from models.image import resnet_cifar, separable_cnn
-from models.text import kim_cnn
+from models.audio.frequency_cnn import FrequencyCNN
+from models.image import resnet_cifar
+from models.image.resnet_cifar import ResNetCifar
+from models.image.separable_cnn import SeparableCNN
+from models.text.kim_cnn import KimCNN
 
 
 class Architecture(NamedTuple):
     domain: str  # "image", "audio" or "text"
     network: Callable[..., keras.Model]
     options: Mapping[str, Any]  # what the paper's table says for this name
+    input_shape: tuple[int | None, ...]  # of one example, as the paper has it
+    paper: str
 
 
+def _family(
+    domain: str,
+    network: Callable[..., keras.Model],
+    variants: Mapping[str, Mapping[str, Any]],
+    input_shape: tuple[int | None, ...],
+    paper: str,
+) -> dict[str, Architecture]:
+    return {
+        name: Architecture(domain, network, options, input_shape, paper)
+        for name, options in variants.items()
+    }
+
+
+CIFAR, IMAGENET = (32, 32, 3), (224, 224, 3)
+
+# fmt: off
 ARCHITECTURES = {
-    "frequency_cnn": Architecture("audio", frequency_cnn.FrequencyCNN, {}),
-    "kim_cnn": Architecture("text", kim_cnn.KimCNN, {}),
-    "separable_cnn": Architecture("image", separable_cnn.SeparableCNN, {}),
-    **{
-        name: Architecture("image", resnet_cifar.ResNetCifar, options)
-        for name, options in resnet_cifar.VARIANTS.items()
-    },
+    **_family("audio", FrequencyCNN, {"frequency_cnn": {}}, (None, 40), "Abdel-Hamid 2014"),
+    **_family("text", KimCNN, {"kim_cnn": {}}, (None,), "Kim 2014"),
+    **_family("image", SeparableCNN, {"separable_cnn": {}}, CIFAR, "Chollet 2018"),
+    **_family("image", ResNetCifar, resnet_cifar.VARIANTS, CIFAR, "He 2015"),
 }
+# fmt: on
 
 
 def create_model(name: str, num_classes: int, **options: Any) -> keras.Model:

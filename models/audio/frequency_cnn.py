@@ -21,6 +21,7 @@ from typing import NamedTuple
 import keras
 from keras import layers, ops
 
+from models.layers.block import Block
 from models.layers.frequency import FrequencyConv
 
 
@@ -42,7 +43,7 @@ TABLE = (
 
 
 @keras.saving.register_keras_serializable(package="triptych")
-class FrequencyBlock(layers.Layer):
+class FrequencyBlock(Block):
     """Layer: frequency conv, BN, ReLU, max pooling along F.  [B, T, F, C] -> [B, T, F', filters]
 
     Args:    bands: mel bands that a filter covers, or None for all of them.
@@ -50,34 +51,13 @@ class FrequencyBlock(layers.Layer):
 
     def __init__(self, filters: int, context: int, bands: int | None, pool: int = 1, **kwargs):
         super().__init__(**kwargs)
-        self.filters = filters
-        self.context = context
-        self.bands = bands
-        self.pool = pool
-
-    def build(self, input_shape):
-        bands = input_shape[2] if self.bands is None else self.bands
         dtype = self.dtype_policy
-        self.conv = FrequencyConv(self.filters, self.context, bands, dtype=dtype)
+        self.conv = FrequencyConv(filters, context, bands, dtype=dtype)
         self.norm = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype)
-        self.pooling = layers.MaxPooling2D((1, self.pool), dtype=dtype)
-        self.conv.build(input_shape)
-        self.norm.build(self.conv.compute_output_shape(input_shape))
+        self.pooling = layers.MaxPooling2D((1, pool), dtype=dtype)
 
-    def call(self, x, training=None):
-        return self.pooling(ops.relu(self.norm(self.conv(x), training=training)))
-
-    def compute_output_shape(self, input_shape):
-        return self.pooling.compute_output_shape(self.conv.compute_output_shape(input_shape))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "context": self.context,
-            "bands": self.bands,
-            "pool": self.pool,
-        }
+    def call(self, x):
+        return self.pooling(ops.relu(self.norm(self.conv(x))))
 
 
 @keras.saving.register_keras_serializable(package="triptych")
@@ -107,10 +87,10 @@ class FrequencyCNN(keras.Model):
     def call(self, spectrograms, training=None):
         x = ops.expand_dims(spectrograms, -1)  # [B, T, F, 1]
         for block in self.stages:
-            x = block(x, training=training)
-        x = self.collapse(x, training=training)  # [B, T, 1, 4f]
+            x = block(x)
+        x = self.collapse(x)  # [B, T, 1, 4f]
         x = ops.mean(x, axis=(1, 2))
-        return self.head(self.dropout(x, training=training))
+        return self.head(self.dropout(x))
 
     def get_config(self):
         return {

@@ -15,13 +15,15 @@ The shape is Chollet's (Deep Learning with Python, section 5.2, with the separab
 """
 
 import keras
-from keras import layers
+from keras import layers, ops
 
+from models.layers.block import Block
 from models.layers.conv import ConvNorm
+from models.layers.head import Head, Pooling
 
 
 @keras.saving.register_keras_serializable(package="triptych")
-class SeparableBlock(layers.Layer):
+class SeparableBlock(Block):
     """Layer: two separable convolutions and a max pool.  [B, H, W, C] -> [B, H/2, W/2, filters]
 
     No activation between the depthwise and the pointwise part.
@@ -30,7 +32,6 @@ class SeparableBlock(layers.Layer):
 
     def __init__(self, filters: int, **kwargs):
         super().__init__(**kwargs)
-        self.filters = filters
 
         def separable():
             return layers.SeparableConv2D(
@@ -48,25 +49,12 @@ class SeparableBlock(layers.Layer):
             layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy)
             for _ in self.convs
         ]
-        self.relu = layers.ReLU(dtype=self.dtype_policy)
         self.pool = layers.MaxPooling2D(2, padding="same", dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def call(self, x):
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            conv.build(input_shape)
-            input_shape = conv.compute_output_shape(input_shape)
-            norm.build(input_shape)
-
-    def call(self, x, training=None):
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = self.relu(norm(conv(x), training=training))
+            x = ops.relu(norm(conv(x)))
         return self.pool(x)
-
-    def compute_output_shape(self, input_shape):
-        return self.pool.compute_output_shape((*input_shape[:-1], self.filters))
-
-    def get_config(self):
-        return {**super().get_config(), "filters": self.filters}
 
 
 @keras.saving.register_keras_serializable(package="triptych")
@@ -84,6 +72,8 @@ class SeparableCNN(keras.Model):
         filters: int = 32,
         blocks: int = 4,
         dropout_rate: float = 0.3,
+        pooling: Pooling = "avg",
+        include_top: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -91,19 +81,18 @@ class SeparableCNN(keras.Model):
         self.filters = filters
         self.blocks = blocks
         self.dropout_rate = dropout_rate
+        self.pooling = pooling
+        self.include_top = include_top
 
         self.stem = ConvNorm(filters, 3)
         self.stages = [SeparableBlock(filters * 2**stage) for stage in range(blocks)]
-        self.pool = layers.GlobalAveragePooling2D()
-        self.dropout = layers.Dropout(dropout_rate)
-        self.head = layers.Dense(num_classes)
+        self.head = Head(num_classes, pooling, include_top, dropout_rate)
 
     def call(self, images, training=None):
-        x = self.stem(images, training=training)
+        x = self.stem(images)
         for block in self.stages:
-            x = block(x, training=training)
-        x = self.pool(x)  # [B, 8f]
-        return self.head(self.dropout(x, training=training))
+            x = block(x)
+        return self.head(x)  # [B, H/16, W/16, 8f] -> [B, K]
 
     def get_config(self):
         return {
@@ -112,4 +101,6 @@ class SeparableCNN(keras.Model):
             "filters": self.filters,
             "blocks": self.blocks,
             "dropout_rate": self.dropout_rate,
+            "pooling": self.pooling,
+            "include_top": self.include_top,
         }

@@ -10,8 +10,10 @@ from keras.ops import convert_to_numpy
 from models.audio.frequency_cnn import FrequencyBlock
 from models.image.resnet_cifar import BasicBlock, IdentityShortcut
 from models.image.separable_cnn import SeparableBlock
-from models.layers.conv import ConvNorm
+from models.layers.conv import ConvNorm, DepthwiseNorm
 from models.layers.frequency import FrequencyConv
+from models.layers.grouped import GroupedConv2D
+from models.layers.head import Head
 
 
 class Case(NamedTuple):
@@ -26,6 +28,18 @@ class Case(NamedTuple):
 CASES = [
     Case(ConvNorm, {"filters": 5, "kernel_size": 3, "stride": 2, "activation": "silu"},
          (2, 7, 6, 4), (2, 4, 3, 5), 3 * 3 * 4 * 5 + 4 * 5),
+    Case(ConvNorm, {"filters": 6, "kernel_size": (3, 5), "stride": 2, "padding": "torch",
+                    "groups": 2, "use_bias": True, "scale": False},
+         (2, 8, 8, 4), (2, 4, 4, 6), 3 * 5 * 2 * 6 + 6 + 3 * 6),
+    Case(DepthwiseNorm, {"kernel_size": 3, "stride": 2, "activation": "silu", "padding": "torch"},
+         (2, 8, 7, 4), (2, 4, 4, 4), 3 * 3 * 4 + 4 * 4),
+    Case(GroupedConv2D, {"filters": 6, "kernel_size": (3, 3), "groups": 2, "padding": "same"},
+         (2, 8, 7, 4), (2, 8, 7, 6), 3 * 3 * 2 * 6 + 6),
+    Case(Head, {"num_classes": 5, "pooling": "max", "dropout_rate": 0.2},
+         (2, 4, 3, 6), (2, 5), 6 * 5 + 5),
+    Case(Head, {"num_classes": 5, "pooling": None}, (2, 4, 3, 6), (2, 5), 4 * 3 * 6 * 5 + 5),
+    Case(Head, {"num_classes": 5, "pooling": None, "include_top": False},
+         (2, 4, 3, 6), (2, 4, 3, 6), 0),
     Case(FrequencyConv, {"filters": 5, "context": 4, "bands": 3, "context_stride": 2},
          (2, 7, 6, 2), (2, 4, 4, 5), 4 * 3 * 2 * 5),
     Case(FrequencyBlock, {"filters": 5, "context": 3, "bands": 3, "pool": 2},
@@ -33,7 +47,7 @@ CASES = [
     Case(FrequencyBlock, {"filters": 5, "context": 1, "bands": None},
          (2, 7, 8, 2), (2, 7, 1, 5), 8 * 2 * 5 + 4 * 5),
     Case(IdentityShortcut, {"filters": 6, "stride": 2}, (2, 7, 8, 3), (2, 4, 4, 6), 0),
-    Case(BasicBlock, {"filters": 6, "stride": 2, "shortcut": "B"},
+    Case(BasicBlock, {"filters": 6, "stride": 2, "shortcut": "B", "project": True},
          (2, 8, 8, 3), (2, 4, 4, 6), 9 * 3 * 6 + 9 * 6 * 6 + 3 * 6 + 3 * 4 * 6),
     Case(SeparableBlock, {"filters": 6}, (2, 8, 7, 4), (2, 4, 4, 6),
          9 * 4 + 4 * 6 + 9 * 6 + 6 * 6 + 2 * 4 * 6),

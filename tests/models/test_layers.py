@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 from keras.ops import convert_to_numpy
 
 from models.image.resnet_cifar import BasicBlock, IdentityShortcut
 from models.layers.conv import ConvNorm
 from models.layers.frequency import FrequencyConv
+from models.layers.grouped import GroupedConv2D
 
 RNG = np.random.default_rng(0)
 
@@ -37,6 +39,42 @@ def test_frequency_conv_moves_with_its_input_along_frequency() -> None:
 def test_frequency_conv_needs_as_many_bands_as_its_filters_cover() -> None:
     with pytest.raises(ValueError, match="covers 8 mel bands"):
         FrequencyConv(3, context=5, bands=8)(np.zeros((1, 9, 7, 1), np.float32))
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_grouped_conv_is_the_convolutions_of_its_groups(groups: int) -> None:
+    layer = GroupedConv2D(8, 3, groups=groups, strides=2, padding="same", use_bias=False)
+    x = tf.constant(RNG.standard_normal((2, 7, 6, 8)).astype(np.float32))
+    layer.build(x.shape)
+    kernel = layer.kernel.value
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        ours = layer(x)
+        parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
+        apart = tf.concat([tf.nn.conv2d(a, k, 2, "SAME") for a, k in parts], -1)
+        losses = tf.reduce_sum(ours**3), tf.reduce_sum(apart**3)
+    np.testing.assert_allclose(ours, apart, atol=1e-5)
+    for source in (x, kernel):
+        first, second = (tape.gradient(loss, source) for loss in losses)
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-3)
+
+
+def test_torch_padding_puts_the_same_zeros_on_both_sides() -> None:
+    x = RNG.standard_normal((2, 8, 8, 2)).astype(np.float32)
+    layer = ConvNorm(3, 3, stride=2, activation=None, padding="torch")
+    y = layer(x)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    wanted = tf.nn.conv2d(padded, layer.conv.kernel.value, 2, "VALID") / np.sqrt(1 + 1e-5)
+    np.testing.assert_allclose(y, wanted, atol=1e-5)
+    same = ConvNorm(3, 3, stride=2, activation=None)
+    same.build(x.shape)
+    same.conv.kernel.assign(layer.conv.kernel)
+    assert np.abs(np.array(same(x)) - wanted).max() > 0.1
+
+
+def test_a_residual_branch_may_start_at_zero() -> None:
+    x = RNG.standard_normal((2, 4, 4, 2)).astype(np.float32)
+    assert not np.array(ConvNorm(3, 3, zero_scale=True)(x)).any()
 
 
 def test_option_a_subsamples_and_pads_channels_on_both_sides() -> None:

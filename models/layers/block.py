@@ -1,0 +1,42 @@
+"""A layer made of layers, that says their order once, in `call`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import keras
+from keras import layers
+
+_unrolling = ContextVar("unrolling", default=False)
+
+
+class Block(layers.Layer):
+    """Layer: its `call` builds its layers and gives the output's shape, too.
+
+    A block makes its layers in `__init__` and applies them in `call`, with keras.ops alone.
+    Keras remembers the constructor's arguments for `get_config`, and hands `training` down.
+    """
+
+    def __call__(self, *args, **kwargs):
+        if _unrolling.get():
+            return self.call(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def build(self, input_shape):
+        self._symbolic(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        return self._symbolic(input_shape).shape
+
+    def _symbolic(self, input_shape) -> keras.KerasTensor:
+        return self.call(keras.KerasTensor(input_shape, dtype=self.compute_dtype))
+
+
+@contextmanager
+def unrolled() -> Iterator[None]:
+    """Within, a block's layers are applied in its place, as if there were no block."""
+    token = _unrolling.set(True)
+    try:
+        yield
+    finally:
+        _unrolling.reset(token)
