@@ -23,7 +23,9 @@ class Artefact(tf.Module):
 
     def __init__(self, model: keras.Model, preprocessing: Preprocessing, labels: Sequence[str]):
         super().__init__()
-        self.model = model
+        # In a function, where tf.Module looks for nothing to save: what only training needs
+        # (auxiliary heads, the optimizer) stays behind, and `served` holds what is read.
+        self.logits = lambda examples: model(examples, training=False)
         self.preprocessing = preprocessing
         self.labels = tf.constant(list(labels), tf.string)
 
@@ -41,7 +43,7 @@ class Artefact(tf.Module):
 
     def predict(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         # Running statistics, never the batch's: an example's scores are its own.
-        logits = tf.cast(self.model(examples, training=False), tf.float32)
+        logits = tf.cast(self.logits(examples), tf.float32)
         return {"logits": logits, "scores": tf.nn.softmax(logits)}
 
     def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -62,4 +64,6 @@ class Artefact(tf.Module):
             name: function.get_concrete_function() for name, function in self.endpoints.items()
         }
         signatures["serving_default"] = signatures["classify"]
+        graphs = [function.graph for function in signatures.values()]
+        self.served = list({v.ref(): v for graph in graphs for v in graph.variables}.values())
         tf.saved_model.save(self, str(folder), signatures=signatures)

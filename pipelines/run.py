@@ -8,6 +8,7 @@ report.json     measures, unreadable files, versions         confusion.png
 golden/         a few test inputs, as they came
 """
 
+import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ import models
 from pipelines import preprocessing
 from pipelines.preprocessing import Preprocessing
 
+# Pixels. ImageNet's networks halve a picture five times: of this one they would see 2x2 places.
+SMALL_IMAGE = 64
 CONFIG, WEIGHTS, HISTORY, REPORT = "config.json", "best.weights.h5", "history.csv", "report.json"
 
 
@@ -114,8 +117,13 @@ class Run:
     def options(self) -> dict[str, Any]:
         """What create_model takes beside the name and the class count."""
         options = dict(self.config["train"]["options"])
+        inputs = self.preprocessing()
         if self.domain == "text":
-            options["vocabulary_size"] = self.preprocessing().vocabulary_size
+            options["vocabulary_size"] = inputs.vocabulary_size
+        elif self.domain == "image" and max(inputs.height, inputs.width) <= SMALL_IMAGE:
+            network = models.ARCHITECTURES[self.config["train"]["model"]].network
+            if "small_images" in inspect.signature(network).parameters:
+                options.setdefault("small_images", True)
         return options
 
     def preprocessing(self) -> Preprocessing:
