@@ -4,13 +4,16 @@ UV_VERSION = 0.13.9
 UV = .uv/bin/uv
 RUN = $(UV) run --no-sync
 
-.PHONY: quickstart serve test test-compose lint check protos clean
+.PHONY: quickstart serve test test-full test-compose lint check protos clean
 
 quickstart: .venv/serving  ## serve the shipped models and classify the samples (ONCE=1: then end)
 	$(RUN) triptych quickstart $(if $(ONCE),--once)
 
 test: .venv/all  ## the whole suite
 	$(RUN) pytest -q
+
+test-full: .venv/all  ## each network in its paper's size, from a training step to a served answer
+	$(RUN) pytest -q -m full
 
 test-compose: .venv/all  ## build the image, serve, classify, kill, come back; needs an engine
 	$(RUN) pytest -q -m compose --timeout=1500 tests/compose

@@ -6,9 +6,28 @@ from typing import Any, NamedTuple
 import keras
 
 from models.audio.frequency_cnn import FrequencyCNN
-from models.image import resnet_cifar
-from models.image.resnet_cifar import ResNetCifar
-from models.image.separable_cnn import SeparableCNN
+from models.image import (
+    alexnet,
+    densenet,
+    googlenet,
+    inception_v3,
+    lenet,
+    mobilenet,
+    mobilenet_v2,
+    mobilenet_v3,
+    nin,
+    pattern_cnn,
+    resnet,
+    resnet_cifar,
+    resnet_v2,
+    separable_cnn,
+    shufflenet_v1,
+    shufflenet_v2,
+    squeezenet,
+    vgg,
+    xception,
+    zfnet,
+)
 from models.text.kim_cnn import KimCNN
 
 
@@ -33,14 +52,35 @@ def _family(
     }
 
 
-CIFAR, IMAGENET = (32, 32, 3), (224, 224, 3)
+DIGIT, SMALL, LARGE, LARGER = (32, 32, 1), (32, 32, 3), (224, 224, 3), (299, 299, 3)
 
 # fmt: off
 ARCHITECTURES = {
     **_family("audio", FrequencyCNN, {"frequency_cnn": {}}, (None, 40), "Abdel-Hamid 2014"),
     **_family("text", KimCNN, {"kim_cnn": {}}, (None,), "Kim 2014"),
-    **_family("image", SeparableCNN, {"separable_cnn": {}}, CIFAR, "Chollet 2018"),
-    **_family("image", ResNetCifar, resnet_cifar.VARIANTS, CIFAR, "He 2015"),
+    **_family("image", lenet.LeNet5, lenet.VARIANTS, DIGIT, "LeCun 1998"),
+    **_family("image", alexnet.AlexNet, alexnet.VARIANTS, LARGE, "Krizhevsky 2012"),
+    **_family("image", zfnet.ZFNet, zfnet.VARIANTS, LARGE, "Zeiler 2014"),
+    **_family("image", nin.NIN, nin.VARIANTS, SMALL, "Lin 2014"),
+    **_family("image", vgg.VGG, vgg.VARIANTS, LARGE, "Simonyan 2015"),
+    **_family("image", googlenet.GoogLeNet, googlenet.VARIANTS, LARGE, "Szegedy 2015"),
+    **_family("image", inception_v3.InceptionV3, inception_v3.VARIANTS, LARGER, "Szegedy 2016"),
+    **_family("image", resnet.ResNet, resnet.VARIANTS, LARGE, "He 2015"),
+    **_family("image", resnet.ResNet, resnet.RESNEXT, LARGE, "Xie 2017"),
+    **_family("image", resnet.ResNet, resnet.SE_RESNET, LARGE, "Hu 2018"),
+    **_family("image", resnet_cifar.ResNetCifar, resnet_cifar.VARIANTS, SMALL, "He 2015"),
+    **_family("image", resnet_v2.ResNetV2, resnet_v2.VARIANTS, LARGE, "He 2016"),
+    **_family("image", densenet.DenseNet, densenet.VARIANTS, LARGE, "Huang 2017"),
+    **_family("image", densenet.DenseNet, densenet.CIFAR, SMALL, "Huang 2017"),
+    **_family("image", squeezenet.SqueezeNet, squeezenet.VARIANTS, LARGE, "Iandola 2016"),
+    **_family("image", xception.Xception, xception.VARIANTS, LARGER, "Chollet 2017"),
+    **_family("image", mobilenet.MobileNet, mobilenet.VARIANTS, LARGE, "Howard 2017"),
+    **_family("image", mobilenet_v2.MobileNetV2, mobilenet_v2.VARIANTS, LARGE, "Sandler 2018"),
+    **_family("image", mobilenet_v3.MobileNetV3, mobilenet_v3.VARIANTS, LARGE, "Howard 2019"),
+    **_family("image", shufflenet_v1.ShuffleNetV1, shufflenet_v1.VARIANTS, LARGE, "Zhang 2018"),
+    **_family("image", shufflenet_v2.ShuffleNetV2, shufflenet_v2.VARIANTS, LARGE, "Ma 2018"),
+    **_family("image", separable_cnn.SeparableCNN, {"separable_cnn": {}}, SMALL, "Chollet 2018"),
+    **_family("image", pattern_cnn.PatternCNN, pattern_cnn.VARIANTS, SMALL, "cs231n"),
 }
 # fmt: on
 

@@ -4,6 +4,7 @@ preprocess       decoded input -> one example, no batch axis
 predict          examples -> logits, scores: the numeric core, that executors compile
 classify         file bytes or text -> classes, scores, decoded in the graph; it is
                  serving_default too, so that TensorFlow Serving can serve the folder
+dense            if asked for: larger pictures -> the scores of each window (pipelines/dense.py)
 """
 
 from collections.abc import Sequence
@@ -12,16 +13,25 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from pipelines.dense import dense_endpoint
 from pipelines.preprocessing import Preprocessing
 
 
 class Artefact(tf.Module):
     """A trained network with its preprocessing and labels.
 
-    Args:    model: [B, ...] examples -> [B, K] logits; labels: K of them.
+    Args:    model: [B, ...] examples -> [B, K] logits; labels: K of them;
+             dense: also make the endpoint of that name.
+    Raises:  ValueError if there can be no such endpoint, with the reason.
     """
 
-    def __init__(self, model: keras.Model, preprocessing: Preprocessing, labels: Sequence[str]):
+    def __init__(
+        self,
+        model: keras.Model,
+        preprocessing: Preprocessing,
+        labels: Sequence[str],
+        dense: bool = False,
+    ):
         super().__init__()
         # In a function, where tf.Module looks for nothing to save: what only training needs
         # (auxiliary heads, the optimizer) stays behind, and `served` holds what is read.
@@ -37,6 +47,8 @@ class Artefact(tf.Module):
             "predict": tf.function(self.predict, [batch]),
             "classify": tf.function(self.classify, [encoded]),
         }
+        if dense:
+            self.endpoints["dense"] = dense_endpoint(model, preprocessing)
 
     def preprocess(self, decoded: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"example": self.preprocessing.preprocess(decoded)}

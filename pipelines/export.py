@@ -1,11 +1,14 @@
-"""A run's folder -> a version in a model repository, proved before it can be seen."""
+"""A network -> a version in a model repository, proved before it can be seen.
+
+`export` takes a run's; pipelines/import_weights.py one with other people's weights.
+"""
 
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +19,11 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from pipelines.artefact import Artefact
-from pipelines.examples import Example, decoded
 from pipelines.preprocessing import Preprocessing
 from pipelines.run import REPORT, Run, RunError, read_json
 from protos.triptych.v1 import manifest_pb2
 from serving.errors import BadVersion
+from serving.runtime.decoding import decode
 from serving.runtime.executors import EXECUTORS
 from serving.runtime.servable import Servable
 
@@ -37,62 +40,102 @@ class ExportError(Exception):
     """The run cannot be exported; the text says why, and what to do."""
 
 
-def export(run_folder: Path, repository: Path, name: str | None = None) -> Path:
+def export(
+    run_folder: Path, repository: Path, name: str | None = None, dense: bool = False
+) -> Path:
     """Write REPOSITORY/NAME/VERSION, reload it, compare it with Keras, then let it be seen.
 
-    Args:    name: the model's, by default the run folder's; the version is the next number.
+    Args:    name: the model's, by default the run folder's; the version is the next number;
+             dense: with the endpoint that scores all windows of a larger picture.
     Returns: the version's folder.
     Raises:  RunError if the run is not finished; ExportError if what was written does not
-             reproduce Keras's scores within GOLDEN_TOLERANCE. Nothing is left then.
+             reproduce Keras's scores within GOLDEN_TOLERANCE, or if the network can have no
+             dense endpoint. Nothing is left then.
     """
     name = name or run_folder.resolve().name
+    check_name(name)
+    run = Run.open(run_folder)
+    network, inputs = run.trained_model(), run.preprocessing()
+    manifest = _manifest(run, name)
+    return write_version(network, inputs, _golden_inputs(run), manifest, repository, dense)
+
+
+def check_name(name: str) -> None:
+    """Raises ExportError unless it can be a model's name."""
     if not NAME.fullmatch(name):
         raise ExportError(f"{name!r} cannot be a model's name: use letters, digits, '.', '_', '-'")
-    run = Run.open(run_folder)
-    model = run.trained_model()
-    inputs = run.preprocessing()
-    with _unpublished(repository / name) as folder:
-        Artefact(model, inputs, run.labels).save(folder)
+
+
+def write_version(
+    network: keras.Model,
+    inputs: Preprocessing,
+    golden_inputs: Sequence[bytes | str],
+    manifest: manifest_pb2.Manifest,
+    repository: Path,
+    dense: bool = False,
+) -> Path:
+    """Write the next version of the manifest's name, reload and compare it, let it be seen.
+
+    Args:    golden_inputs: files' bytes or texts, that prove it wherever it is loaded;
+             manifest: where the weights come from, and the labels; the rest is filled in here.
+    Returns: the version's folder.
+    Raises:  as `export`.
+    """
+    with _unpublished(repository / manifest.name) as folder:
+        _artefact(network, inputs, manifest.labels, dense).save(folder)
         extra = folder / "assets.extra"
         extra.mkdir()
-        _write(extra / "golden.json", _golden(run, model, inputs))
-        manifest = _manifest(run, name, model, inputs)
+        _write(extra / "golden.json", _golden(network, inputs, golden_inputs))
+        manifest.schema_version = SCHEMA_VERSION
+        manifest.domain = DOMAINS[inputs.domain]
+        manifest.input.CopyFrom(inputs.spec())
+        manifest.parameters = network.count_params()
+        manifest.trainable_parameters = sum(
+            int(np.prod(v.shape)) for v in network.trainable_variables
+        )
+        manifest.created.FromDatetime(datetime.now(UTC))
         manifest.files.extend(_digests(folder))
         _write(extra / "manifest.json", manifest)
         _prove(folder)
         return _publish(folder)
 
 
-def _golden(run: Run, model: keras.Model, inputs: Preprocessing) -> manifest_pb2.GoldenSet:
-    golden = manifest_pb2.GoldenSet()
+def _artefact(
+    network: keras.Model, inputs: Preprocessing, labels: Sequence[str], dense: bool
+) -> Artefact:
+    try:
+        return Artefact(network, inputs, labels, dense)
+    except ValueError as error:
+        raise ExportError(f"not exported with a dense endpoint: {error}") from error
+
+
+def _golden_inputs(run: Run) -> list[bytes | str]:
     paths = sorted((run.folder / "golden").glob("[!.]*"))
     if not paths:
         raise RunError(f"{run.folder}/golden is empty: let `triptych train` finish")
-    for path in paths:
-        data = path.read_bytes()
-        text = data.decode() if run.domain == "text" else None
-        value = decoded(Example(path if text is None else text, 0), inputs.spec())
-        logits = model(inputs.preprocess(value)[None], training=False)
+    return [p.read_text() if run.domain == "text" else p.read_bytes() for p in paths]
+
+
+def _golden(
+    network: keras.Model, inputs: Preprocessing, items: Sequence[bytes | str]
+) -> manifest_pb2.GoldenSet:
+    golden = manifest_pb2.GoldenSet()
+    for item in items:
+        example = inputs.preprocess(decode(item, inputs.spec()))
+        logits = network(example[None], training=False)
         scores = keras.ops.softmax(logits)[0].numpy().tolist()
-        kind = {"data": data} if text is None else {"text": text}
+        kind = {"text": item} if isinstance(item, str) else {"data": item}
         golden.examples.add(scores=scores, **kind)
     return golden
 
 
-def _manifest(
-    run: Run, name: str, model: keras.Model, inputs: Preprocessing
-) -> manifest_pb2.Manifest:
+def _manifest(run: Run, name: str) -> manifest_pb2.Manifest:
     report = read_json(run.folder / REPORT)
     train = run.config["train"]
     manifest = manifest_pb2.Manifest(
-        schema_version=SCHEMA_VERSION,
         name=name,
-        domain=DOMAINS[run.domain],
-        input=inputs.spec(),
         labels=run.labels,
         dataset=manifest_pb2.Dataset(**run.config["dataset"]),
-        parameters=model.count_params(),
-        trainable_parameters=sum(int(np.prod(v.shape)) for v in model.trainable_variables),
         library_versions=report["versions"],
         command=run.config["command"],
         seed=train["seed"],
@@ -106,7 +149,6 @@ def _manifest(
         examples=report["test_examples"],
         command=report["command"],
     )
-    manifest.created.FromDatetime(datetime.now(UTC))
     return manifest
 
 

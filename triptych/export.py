@@ -15,6 +15,9 @@ def command(
     run: Annotated[Path, typer.Argument(help="A folder that `triptych train` made.")],
     repository: Annotated[Path, typer.Option(help="Where NAME/VERSION/ is written.")],
     name: Annotated[str | None, typer.Option(help="Default: the run folder's name.")] = None,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Add the endpoint that scores all of a larger picture.")
+    ] = False,
 ) -> None:
     """Write a SavedModel with preprocessing and labels inside, and prove it against Keras."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,7 +27,7 @@ def command(
     except ImportError as error:
         fail(f"export needs the extra: pip install 'triptych[cpu,train]' ({error})")
     try:
-        folder = export(run, repository, name)
+        folder = export(run, repository, name, dense)
     except (ExportError, RunError, OSError) as error:
         fail(error)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

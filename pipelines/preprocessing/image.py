@@ -1,7 +1,7 @@
 """A picture of any size -> one normalised picture of the network's size."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +16,9 @@ class ImagePreprocessing(tf.Module):
 
     Resizing is bilinear and antialiased: within one grey level of Pillow's.
 
-    Args:    channels: 3, or 1 for grey; mean, standard_deviation: of each channel, in [0, 1].
+    Args:    channels: 3, or 1 for grey; mean, standard_deviation: of each channel, in [0, 1],
+             in the order in which they leave; channel_order: "rgb", or "bgr" as Caffe's networks
+             take them.
     """
 
     domain = "image"
@@ -28,11 +30,15 @@ class ImagePreprocessing(tf.Module):
         channels: int = 3,
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         standard_deviation: Sequence[float] = (0.25, 0.25, 0.25),
+        channel_order: Literal["rgb", "bgr"] = "rgb",
     ):
+        if channel_order not in ("rgb", "bgr"):
+            raise ValueError(f"channel_order must be 'rgb' or 'bgr', not {channel_order!r}")
         super().__init__()
         self.height, self.width, self.channels = height, width, channels
         self.mean = tuple(float(x) for x in mean)[:channels]
         self.standard_deviation = tuple(float(x) for x in standard_deviation)[:channels]
+        self.channel_order = channel_order
         self.decoded_spec = tf.TensorSpec([None, None, 3], tf.uint8, name="image")
         self.example_spec = tf.TensorSpec([height, width, channels], tf.float32, name="example")
 
@@ -52,6 +58,8 @@ class ImagePreprocessing(tf.Module):
         x = tf.image.resize(inner, target, method="bilinear", antialias=True)
         if self.channels == 1:
             x = tf.reduce_sum(x * tf.constant(LUMA), axis=-1, keepdims=True)
+        elif self.channel_order == "bgr":
+            x = x[..., ::-1]
         return tf.ensure_shape(x, [self.height, self.width, self.channels])
 
     @staticmethod
@@ -94,4 +102,5 @@ class ImagePreprocessing(tf.Module):
             "channels": self.channels,
             "mean": list(self.mean),
             "standard_deviation": list(self.standard_deviation),
+            "channel_order": self.channel_order,
         }

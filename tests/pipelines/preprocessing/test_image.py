@@ -38,6 +38,24 @@ def test_a_picture_of_the_networks_size_is_only_normalised() -> None:
     np.testing.assert_allclose(inputs.preprocess(tf.constant(image)), wanted, atol=1e-5)
 
 
+def test_blue_may_leave_first() -> None:
+    image, mean = photo(32, 32), (0.1, 0.2, 0.3)
+    inputs = ImagePreprocessing(32, 32, 3, mean, (0.5, 0.6, 0.7), channel_order="bgr")
+    wanted = (image[..., ::-1] / 255.0 - mean) / [0.5, 0.6, 0.7]
+    np.testing.assert_allclose(inputs.preprocess(tf.constant(image)), wanted, atol=1e-5)
+    means = image[..., ::-1].mean(axis=(0, 1)) / 255
+    np.testing.assert_allclose(inputs.fit([image]).mean, means, atol=1e-3)
+    assert inputs.fit([image]).channel_order == "bgr"
+    with pytest.raises(ValueError, match="'rgb' or 'bgr', not 'gbr'"):
+        ImagePreprocessing(32, 32, channel_order="gbr")
+
+
+def test_a_config_of_before_channel_order_is_red_first() -> None:
+    config = ImagePreprocessing(24, 40, channels=1).get_config()
+    del config["channel_order"]
+    assert ImagePreprocessing(**config).channel_order == "rgb"
+
+
 def test_grey_is_pillows_luma() -> None:
     image = photo(28, 28)
     grey = ImagePreprocessing(28, 28, channels=1).fit_to_size(tf.constant(image)).numpy()[..., 0]

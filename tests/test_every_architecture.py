@@ -1,0 +1,191 @@
+"""Each image network all the way: a training step, a round trip, export, a served answer.
+
+Tiny forms of every kind of network by default; `make test-full` takes the papers' own.
+The rows are printed at the end.
+"""
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import keras
+import numpy as np
+import pytest
+from keras.ops import convert_to_numpy
+from PIL import Image
+
+import models
+from pipelines.export import write_version
+from pipelines.preprocessing import ImagePreprocessing
+from protos.triptych.v1 import classifier_pb2, classifier_pb2_grpc, manifest_pb2
+from serving.runtime.servable import Servable
+from serving.server import Server
+from serving.settings import Settings
+
+
+class Tiny(NamedTuple):
+    options: dict[str, Any]
+    size: int  # pixels of a side
+    channels: int = 3
+
+
+ROW = (4, 3, 4, 2, 3, 2)  # one of GoogLeNet's table
+# fmt: off
+TINY = {
+    "lenet5": Tiny({}, 28, 1),
+    "alexnet": Tiny({"filters": (6, 8, 8, 8, 8), "units": 16}, 96),
+    "zfnet": Tiny({"filters": (6, 8, 8, 8, 8), "units": 16}, 96),
+    "nin": Tiny({"rows": ((5, (6, 5, 4)), (5, (6, 6, 6)), (3, (6, 6)))}, 32),
+    "vgg11": Tiny({"convs": (1, 1, 1), "filters": 8, "units": 16}, 32),
+    "vgg11_bn": Tiny({"convs": (1, 1, 1), "filters": 8, "units": 16, "batch_norm": True}, 32),
+    "googlenet": Tiny({"stem_filters": (4, 4, 6), "rows": ((ROW,), (ROW, ROW, ROW), (ROW,))}, 64),
+    "inception_v3": Tiny({"pool_filters": (32,), "inner_filters": (128,), "expanded": 1,
+                          "width_multiplier": 1 / 32}, 75),
+    "xception": Tiny({"stem_filters": (4, 6), "entry_filters": (6, 8, 10), "middle_blocks": 1,
+                      "exit_filters": (12, 14, 16)}, 71),
+    "resnet18": Tiny({"blocks": (1, 1, 1), "filters": 4}, 48),
+    "resnet50": Tiny({"blocks": (1, 2, 1), "filters": 4}, 48),
+    "resnext50_32x4d": Tiny({"blocks": (1, 1, 1), "filters": 4, "cardinality": 2}, 48),
+    "se_resnet50": Tiny({"blocks": (1, 1, 1), "filters": 4, "reduction": 4}, 48),
+    "resnet20": Tiny({"filters": 4, "blocks": 1}, 16),
+    "resnet50v2": Tiny({"blocks": (1, 2, 1), "filters": 4}, 48),
+    "densenet121": Tiny({"blocks": (2, 2, 2), "growth_rate": 4}, 48),
+    "densenet_bc_100_12": Tiny({"blocks": (2, 2), "growth_rate": 4}, 16),
+    "squeezenet1_0": Tiny({"stem_filters": 8, "fires": ((2, 4, 4), (2, 4, 4), (2, 6, 6)),
+                           "pools": (1, 2), "bypass": "complex"}, 64),
+    "mobilenet": Tiny({"width_multiplier": 1 / 16}, 64),
+    "mobilenet_v2": Tiny({"width_multiplier": 1 / 16}, 64),
+    "mobilenet_v3_small": Tiny({"width_multiplier": 1 / 8, "units": 16}, 64),
+    "shufflenet_v1": Tiny({"groups": 2, "filters": 32, "units": (2, 2)}, 48),
+    "shufflenet_v2_x0_5": Tiny({"filters": (8, 16), "units": (2, 2), "last": 16}, 48),
+    "separable_cnn": Tiny({"filters": 4, "blocks": 2}, 16),
+    "pattern_cnn": Tiny({}, 16),
+}
+# fmt: on
+ROW = "{:<20} {:>11} {:>12} {:>12} {:>15} {:>9} {:>6}"
+HEADER = ROW.format("network", "input", "total", "trainable", "loss", "OpenVINO", "s")
+
+
+@pytest.fixture(scope="module")
+def table(request) -> Iterator[list[str]]:
+    rows: list[str] = []
+    yield rows
+    plugin = request.config.pluginmanager.getplugin
+    with plugin("capturemanager").global_and_fixture_disabled():
+        plugin("terminalreporter").write("\n" + "\n".join([HEADER, *rows, ""]))
+
+
+def pictures(size: int, count: int) -> list[bytes]:
+    rng = np.random.default_rng(0)
+    files = []
+    for _ in range(count):
+        file = io.BytesIO()
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
+        coarse.resize((size + 3, size), Image.Resampling.BICUBIC).save(file, "PNG")
+        files.append(file.getvalue())
+    return files
+
+
+def step(network: keras.Model, examples: np.ndarray) -> tuple[float, float]:
+    """The loss on a batch before and after one step on it."""
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0  # or the two losses would be of two networks
+    network.compile(
+        # A short step downhill: no network's gradient is too steep for it.
+        keras.optimizers.SGD(0.001, global_clipnorm=1.0),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    class_ids = np.arange(len(examples)) % 3
+    before, after = (network.train_on_batch(examples, class_ids) for _ in range(2))
+    return float(before), float(after)
+
+
+def round_trip(network: keras.Model, examples: np.ndarray, folder: Path) -> None:
+    network.save(folder / "network.keras")
+    again = keras.saving.load_model(folder / "network.keras", compile=False)
+    before, after = (json.dumps(n.get_config(), default=str) for n in (network, again))
+    assert before == after  # tuples have become lists
+    logits = [convert_to_numpy(n(examples, training=False)) for n in (network, again)]
+    np.testing.assert_allclose(*logits, atol=1e-6)
+
+
+async def serve_one(repository: Path, picture: bytes) -> dict[int, float]:
+    server = Server(Settings(repository=repository, grpc_port=0, http_port=0))
+    try:
+        ready = await server.start()
+        async with grpc.aio.insecure_channel(f"localhost:{ready.grpc_port}") as channel:
+            request = classifier_pb2.ClassifyRequest(model="network", top_k=5)
+            request.inputs.add(data=picture)
+            stub = classifier_pb2_grpc.ClassifierStub(channel)
+            response = await stub.Classify(request, timeout=60)
+    finally:
+        await server.stop()
+    return {label.class_id: label.score for label in response.results[0].labels}
+
+
+async def journey(
+    name: str, options: dict, shape: tuple[int, int, int], classes: int, tmp_path: Path
+) -> str:
+    started = time.monotonic()
+    keras.utils.set_random_seed(0)
+    network = models.create_model(name, classes, **options)
+    inputs = ImagePreprocessing(*shape)
+    files = pictures(max(shape[:2]), 2)
+    folder = tmp_path / "repository"
+    examples = np.stack(
+        [
+            np.asarray(inputs.preprocess(inputs.decode(keras.ops.convert_to_tensor(f))))
+            for f in files
+        ]
+    )
+    assert network(examples).shape == (2, classes)
+    before, after = step(network, examples)
+    assert after < before
+    round_trip(network, examples, tmp_path)
+
+    labels = [str(k) for k in range(classes)]
+    manifest = manifest_pb2.Manifest(name="network", labels=labels)
+    version = write_version(network, inputs, files, manifest, folder)  # proves TensorFlow, OpenVINO
+    wanted = convert_to_numpy(keras.ops.softmax(network(examples, training=False)))
+    servable = Servable.load(version, "openvino")
+    apart = np.abs(servable.predict(examples).scores - wanted).max()
+    servable.close()
+    assert apart < 1e-4
+    for class_id, score in (await serve_one(folder, files[0])).items():
+        assert score == pytest.approx(wanted[0, class_id], abs=1e-4)
+
+    seconds = time.monotonic() - started
+    total, trainable = (
+        f"{sum(int(np.prod(v.shape)) for v in variables):,}"
+        for variables in (network.weights, network.trainable_weights)
+    )
+    loss = f"{before:.4f}>{after:.4f}"
+    size = "x".join(map(str, shape))
+    return ROW.format(name, size, total, trainable, loss, f"{apart:.0e}", f"{seconds:.1f}")
+
+
+@pytest.mark.parametrize("name", TINY)
+async def test_tiny(name: str, table, tmp_path) -> None:
+    tiny = TINY[name]
+    shape = (tiny.size, tiny.size, tiny.channels)
+    table.append(await journey(name, tiny.options, shape, 3, tmp_path))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", models.list_models("image"))
+async def test_full(name: str, table, tmp_path) -> None:
+    shape = models.ARCHITECTURES[name].input_shape
+    classes = 1000 if shape[0] > 64 else 10
+    table.append(await journey(name, {}, shape, classes, tmp_path))
+
+
+def test_no_kind_of_network_is_left_out() -> None:
+    kinds = {models.ARCHITECTURES[name].network for name in models.list_models("image")}
+    assert kinds == {models.ARCHITECTURES[name].network for name in TINY}
