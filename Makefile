@@ -4,7 +4,7 @@ UV_VERSION = 0.13.9
 UV = .uv/bin/uv
 RUN = $(UV) run --no-sync
 
-.PHONY: quickstart serve test test-full test-compose lint check protos clean
+.PHONY: quickstart serve test test-full test-torchvision test-compose lint check protos clean
 
 quickstart: .venv/serving  ## serve the shipped models and classify the samples (ONCE=1: then end)
 	$(RUN) triptych quickstart $(if $(ONCE),--once)
@@ -14,6 +14,9 @@ test: .venv/all  ## the whole suite
 
 test-full: .venv/all  ## each network in its paper's size, from a training step to a served answer
 	$(RUN) pytest -q -m full
+
+test-torchvision: .venv/all .venv-torch/all  ## PyTorch's weights against PyTorch, apart
+	TRIPTYCH_TORCH_PYTHON=$(CURDIR)/.venv-torch/bin/python $(RUN) pytest -q tests/torchvision
 
 test-compose: .venv/all  ## build the image, serve, classify, kill, come back; needs an engine
 	$(RUN) pytest -q -m compose --timeout=1500 tests/compose
@@ -35,9 +38,14 @@ protos: .venv/all  ## generate the modules beside the .proto files
 	$(UV) sync --locked --inexact --no-dev --extra cpu
 	@touch .venv/serving
 
+.venv-torch/all: tests/torchvision/requirements.txt
+	python3 -m venv .venv-torch
+	.venv-torch/bin/pip install --quiet --requirement tests/torchvision/requirements.txt
+	@touch .venv-torch/all
+
 $(UV):
 	python3 -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 clean:
-	rm -rf .uv .venv
+	rm -rf .uv .venv .venv-torch

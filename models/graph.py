@@ -21,7 +21,9 @@ def unroll(
     """
     inputs = keras.Input(input_shape, dtype=dtype)
     if not network.built:
-        network.call(inputs)  # builds its layers by shapes alone, which a trace would take 5 times
+        # By shapes alone: `network(inputs)` would trace it, which takes five times as long.
+        own = type(network).build is not keras.Model.build
+        network.build(inputs.shape) if own else network.call(inputs)
     with unrolled():
         return keras.Model(inputs, network.call(inputs), name=network.name)
 
@@ -32,10 +34,12 @@ def shapes_only() -> Iterator[None]:
 
     What Keras keeps for the session, as names and a global dtype policy, is new afterwards.
     """
-    with keras.StatelessScope(initialize_variables=False):
-        yield
-    # Keras would draw the values of all of them as soon as another scope ends.
-    keras.utils.clear_session(free_memory=False)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        # Keras would draw the values of all of them as soon as another scope ends.
+        keras.utils.clear_session(free_memory=False)
 
 
 class Step(NamedTuple):

@@ -219,7 +219,9 @@ class Server:
             return None
         repository = self._settings.repository
         if self._ready:
-            return f"no model of {repository} is ready: the log and `triptych models` say why"
+            return (
+                f"no model of {repository} is ready: the log and `triptych models serving` say why"
+            )
         return (
             f"{repository} has no models: `triptych export RUN --repository {repository}` adds "
             "one, which is served as soon as it is there"

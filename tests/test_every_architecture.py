@@ -4,6 +4,7 @@ Tiny forms of every kind of network by default; `make test-full` takes the paper
 The rows are printed at the end.
 """
 
+import inspect
 import io
 import json
 import time
@@ -19,6 +20,7 @@ from keras.ops import convert_to_numpy
 from PIL import Image
 
 import models
+from models.graph import shapes_only
 from pipelines.export import write_version
 from pipelines.preprocessing import ImagePreprocessing
 from protos.triptych.v1 import classifier_pb2, classifier_pb2_grpc, manifest_pb2
@@ -175,6 +177,47 @@ async def test_tiny(name: str, table, tmp_path) -> None:
     tiny = TINY[name]
     shape = (tiny.size, tiny.size, tiny.channels)
     table.append(await journey(name, tiny.options, shape, 3, tmp_path))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_any_class_count_in_half_precision(name: str) -> None:
+    tiny = TINY[name]
+    examples = np.zeros((2, tiny.size, tiny.size, tiny.channels), np.float32)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        network = models.create_model(name, 1, **tiny.options)
+        logits = keras.ops.cast(network(examples), "float32")
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert logits.shape == (2, 1)
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_what_comes_without_the_top(name: str) -> None:
+    tiny = TINY[name]
+    shape = (1, tiny.size, tiny.size, tiny.channels)
+    takes = inspect.signature(models.ARCHITECTURES[name].network).parameters
+    for pooling, rank in (("avg", 2), ("max", 2), (None, 4)):
+        if "pooling" not in takes:
+            continue  # LeNet-5
+        options = {**tiny.options, "include_top": False, "pooling": pooling}
+        output = models.create_model(name, 3, **options).call(keras.KerasTensor(shape))
+        assert len(output.shape) == rank
+
+
+@pytest.mark.parametrize("name", models.list_models("image"))
+def test_the_form_for_small_images_keeps_places_to_look_at(name: str) -> None:
+    takes = inspect.signature(models.ARCHITECTURES[name].network).parameters
+    if "small_images" not in takes:
+        assert models.ARCHITECTURES[name].input_shape[0] == 32
+        return
+    with shapes_only():
+        small = models.create_model(name, 10, small_images=True, include_top=False, pooling=None)
+        features = small.call(keras.KerasTensor((1, 32, 32, 3)))
+        top = models.create_model(name, 10, small_images=True)
+        assert top.call(keras.KerasTensor((1, 32, 32, 3))).shape == (1, 10)
+    assert features.shape[1] >= (1 if name.startswith("vgg") else 2)
 
 
 @pytest.mark.full

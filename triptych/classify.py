@@ -60,7 +60,9 @@ def command(
         fail(error, 3)
     if not as_json:
         show(answers)
-        hint("--json prints lines for programs; `triptych models` tells what the server has")
+        hint(
+            "--json prints lines for programs; `triptych models serving` tells what the server has"
+        )
     if any(answer.error for answer in answers):
         raise typer.Exit(1)
 

@@ -1,6 +1,7 @@
 """How the verbs speak: results to standard output, everything else to standard error."""
 
-from typing import NoReturn
+import json
+from typing import Any, NoReturn
 
 import typer
 
@@ -13,3 +14,23 @@ def fail(message: object, code: int = 1) -> NoReturn:
 
 def hint(message: str) -> None:
     typer.secho(message, dim=True, err=True)
+
+
+def quantity(number: int, digits: int = 3) -> str:
+    """15,470,264,320 as "15.5 G"."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            decimals = max(0, digits - len(str(number // size)))
+            return f"{number / size:.{decimals}f} {unit}"
+    return f"{number} "
+
+
+def key_value(text: str) -> tuple[str, Any]:
+    """An architecture's option from the command line; its value is JSON, or else a word."""
+    key, found, value = text.partition("=")
+    if not found:
+        fail(f"--option {text}: write it as KEY=VALUE", 2)
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from triptych import classify, export, health, models, quickstart, serve, train
+from triptych import (
+    classify,
+    export,
+    health,
+    models_describe,
+    models_import,
+    models_list,
+    models_serving,
+    quickstart,
+    serve,
+    train,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,5 +44,15 @@ def triptych(
     """Train, export and serve convolutional networks for images, sound and text."""
 
 
-for verb in (train, export, serve, classify, models, health, quickstart):
+models = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog="Example: triptych models describe resnet20",
+    help="Which networks there are, what they cost, and what a server has.",
+)
+
+for verb in (train, export, serve, classify, health, quickstart):
     app.command(verb.__name__.rpartition(".")[2], epilog=verb.EXAMPLE)(verb.command)
+for verb in (models_list, models_describe, models_import, models_serving):
+    models.command(verb.__name__.rpartition("_")[2], epilog=verb.EXAMPLE)(verb.command)
+app.add_typer(models, name="models")

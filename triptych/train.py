@@ -1,13 +1,12 @@
 """`triptych train`: a data set's name, or a person's own folder, to a trained network."""
 
-import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from triptych.console import fail
+from triptych.console import fail, key_value
 
 EXAMPLE = (
     "Example: triptych train --model resnet20 --data cifar10 --out runs/cifar10\n\n"
@@ -16,9 +15,7 @@ EXAMPLE = (
 
 
 def command(
-    model: Annotated[
-        str, typer.Option(metavar="NAME", help="See `triptych models --architectures`.")
-    ],
+    model: Annotated[str, typer.Option(metavar="NAME", help="See `triptych models list`.")],
     data: Annotated[
         str,
         typer.Option(
@@ -59,7 +56,7 @@ def command(
     ] = None,
 ) -> None:
     """Train a network, and measure it on the test split."""
-    options = dict(_option(text) for text in option or [])
+    options = dict(key_value(text) for text in option or [])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from pipelines.datasets import DatasetError
@@ -88,13 +85,3 @@ def command(
         train(config)
     except (DatasetError, RunError, ValueError, OSError) as error:
         fail(error)
-
-
-def _option(text: str) -> tuple[str, Any]:
-    key, found, value = text.partition("=")
-    if not found:
-        fail(f"--option {text}: write it as KEY=VALUE", 2)
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value

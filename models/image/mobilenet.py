@@ -66,7 +66,10 @@ class MobileNet(keras.Model):
     Args:    width_multiplier: alpha, times the filters of each layer (section 3.3);
              small_images: for 32x32: the stem and the first two stages don't stride.
     Source:  Howard 2017, table 1; 4.2 million parameters, 569 million multiply-adds.
-    Differs: ReLU6 and dropout of 0.001, as in the authors' code; the paper has ReLU.
+    Differs: ReLU6 and dropout of 0.001, as in the authors' code; the paper has ReLU. From
+             keras.applications only where a stride of 2 meets an odd side, which no multiple of
+             32 has: that one pads the end alone and gives a row fewer; here it is SAME, as
+             keras.applications' own v2 and v3.
     """
 
     def __init__(

@@ -26,6 +26,8 @@ class Block(layers.Layer):
         self._symbolic(input_shape)
 
     def compute_output_shape(self, input_shape):
+        if not self.built:
+            self.build(input_shape)  # some blocks have to see their input to make their layers
         return self._symbolic(input_shape).shape
 
     def _symbolic(self, input_shape) -> keras.KerasTensor:

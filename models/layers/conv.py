@@ -11,14 +11,30 @@ from models.layers.grouped import GroupedConv2D
 Padding = Literal["same", "valid", "torch"]
 
 
+@keras.saving.register_keras_serializable(package="triptych")
+class Subsample(Block):
+    """Layer: each `stride`th position, from the first.  [B, H, W, C] -> [B, H/s, W/s, C]"""
+
+    def __init__(self, stride: int, **kwargs):
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def call(self, x):
+        return x[:, :: self.stride, :: self.stride]
+
+
 def _before(padding: Padding, kernel_size: int | tuple[int, int], stride: int):
-    """The padding layer that goes before a convolution or pool, and what it is then told."""
+    """What goes before a convolution, and the stride and padding that it is then told."""
     sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    if sizes == (1, 1) and stride > 1:
+        # TensorFlow 2.21's gradient of a 1x1 convolution that strides writes beyond its buffer
+        # on CPUs, where channels are few: the process dies, if one is lucky.
+        return Subsample(stride), 1, "valid"
     if padding != "torch":
-        return None, padding
+        return None, stride, padding
     if stride == 1 and all(size % 2 for size in sizes):
-        return None, "same"  # the same zeros, in one step
-    return layers.ZeroPadding2D([(size - 1) // 2 for size in sizes]), "valid"
+        return None, stride, "same"  # the same zeros, in one step
+    return layers.ZeroPadding2D([(size - 1) // 2 for size in sizes]), stride, "valid"
 
 
 @keras.saving.register_keras_serializable(package="triptych")
@@ -54,7 +70,7 @@ class ConvNorm(Block):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.pad, padding = _before(padding, kernel_size, stride)
+        self.before, stride, padding = _before(padding, kernel_size, stride)
         self.conv = (GroupedConv2D if groups > 1 else layers.Conv2D)(
             filters,
             kernel_size,
@@ -75,8 +91,8 @@ class ConvNorm(Block):
         self.act = layers.Activation(activation or "linear", dtype=self.dtype_policy)
 
     def call(self, x):
-        if self.pad:
-            x = self.pad(x)
+        if self.before:
+            x = self.before(x)
         return self.act(self.norm(self.conv(x)))
 
 
@@ -99,7 +115,7 @@ class DepthwiseNorm(Block):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.pad, padding = _before(padding, kernel_size, stride)
+        self.before, stride, padding = _before(padding, kernel_size, stride)
         self.conv = layers.DepthwiseConv2D(
             kernel_size,
             strides=stride,
@@ -114,6 +130,6 @@ class DepthwiseNorm(Block):
         self.act = layers.Activation(activation or "linear", dtype=self.dtype_policy)
 
     def call(self, x):
-        if self.pad:
-            x = self.pad(x)
+        if self.before:
+            x = self.before(x)
         return self.act(self.norm(self.conv(x)))

@@ -10,7 +10,7 @@ from keras.ops import convert_to_numpy
 from models.audio.frequency_cnn import FrequencyBlock
 from models.image.resnet_cifar import BasicBlock, IdentityShortcut
 from models.image.separable_cnn import SeparableBlock
-from models.layers.conv import ConvNorm, DepthwiseNorm
+from models.layers.conv import ConvNorm, DepthwiseNorm, Subsample
 from models.layers.frequency import FrequencyConv
 from models.layers.grouped import GroupedConv2D
 from models.layers.head import Head
@@ -31,6 +31,7 @@ CASES = [
     Case(ConvNorm, {"filters": 6, "kernel_size": (3, 5), "stride": 2, "padding": "torch",
                     "groups": 2, "use_bias": True, "scale": False},
          (2, 8, 8, 4), (2, 4, 4, 6), 3 * 5 * 2 * 6 + 6 + 3 * 6),
+    Case(Subsample, {"stride": 3}, (2, 7, 6, 4), (2, 3, 2, 4), 0),
     Case(DepthwiseNorm, {"kernel_size": 3, "stride": 2, "activation": "silu", "padding": "torch"},
          (2, 8, 7, 4), (2, 4, 4, 4), 3 * 3 * 4 + 4 * 4),
     Case(GroupedConv2D, {"filters": 6, "kernel_size": (3, 3), "groups": 2, "padding": "same"},

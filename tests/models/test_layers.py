@@ -72,6 +72,15 @@ def test_torch_padding_puts_the_same_zeros_on_both_sides() -> None:
     assert np.abs(np.array(same(x)) - wanted).max() > 0.1
 
 
+def test_a_1x1_convolution_that_strides_is_the_one_of_tensorflow() -> None:
+    x = RNG.standard_normal((2, 9, 8, 3)).astype(np.float32)
+    layer = ConvNorm(4, 1, stride=2, activation=None)
+    y = layer(x)
+    wanted = tf.nn.conv2d(x, layer.conv.kernel.value, 2, "SAME") / np.sqrt(1 + 1e-5)
+    np.testing.assert_allclose(y, wanted, atol=1e-5)
+    assert layer.conv.strides == (1, 1)  # its gradient with stride 2 corrupts memory
+
+
 def test_a_residual_branch_may_start_at_zero() -> None:
     x = RNG.standard_normal((2, 4, 4, 2)).astype(np.float32)
     assert not np.array(ConvNorm(3, 3, zero_scale=True)(x)).any()

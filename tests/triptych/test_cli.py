@@ -61,7 +61,10 @@ def lines(result: subprocess.CompletedProcess) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("classify", "--help")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("--version",), ("classify", "--help"), ("models", "describe", "--help")],
+)
 def test_help_imports_nothing_heavy(arguments) -> None:
     code = f"""
 import sys
@@ -75,9 +78,13 @@ finally:
     assert result.stderr.decode().strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", ["train", "export", "serve", "classify", "models", "health"])
+@pytest.mark.parametrize(
+    "verb",
+    ["train", "export", "serve", "classify", "health", "quickstart", "models"]
+    + [f"models {verb}" for verb in ("list", "describe", "import", "serving")],
+)
 def test_each_help_has_an_example(verb) -> None:
-    assert f"Example: triptych {verb}" in triptych(verb, "--help").stdout.decode()
+    assert f"Example: triptych {verb}" in triptych(*verb.split(), "--help").stdout.decode()
 
 
 def test_json_has_a_line_for_each_input_in_order(served, data) -> None:
@@ -170,13 +177,13 @@ def test_nothing_to_classify() -> None:
 
 
 def test_models(served) -> None:
-    listed = triptych("models", "--server", served.grpc).stdout.decode()
+    listed = triptych("models", "serving", "--server", served.grpc).stdout.decode()
     assert all(name in listed for name in ("tiny-audio", "tiny-image", "tiny-text"))
-    shown = triptych("models", "tiny-text", "--server", served.grpc).stdout.decode()
+    shown = triptych("models", "serving", "tiny-text", "--server", served.grpc).stdout.decode()
     assert all(word in shown for word in ("kim_cnn", "animal", "READY", "openvino"))
-    answer = json.loads(triptych("models", "--json", "--server", served.grpc).stdout)
+    answer = json.loads(triptych("models", "serving", "--json", "--server", served.grpc).stdout)
     assert len(answer["models"]) == 3
-    missing = triptych("models", "nope", "--server", served.grpc)
+    missing = triptych("models", "serving", "nope", "--server", served.grpc)
     assert missing.returncode == 1
     assert b"tiny-audio" in missing.stderr
 

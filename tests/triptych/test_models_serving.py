@@ -1,4 +1,4 @@
-"""`triptych models` against a remote end that no one of the product wrote."""
+"""`triptych models serving` against a remote end that no one of the product wrote."""
 
 import json
 
@@ -10,7 +10,7 @@ from triptych.main import app
 
 
 def models(remote, *arguments) -> Result:
-    return CliRunner().invoke(app, ["models", "--server", remote.address, *arguments])
+    return CliRunner().invoke(app, ["models", "serving", "--server", remote.address, *arguments])
 
 
 def test_list(remote) -> None:

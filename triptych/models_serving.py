@@ -1,7 +1,6 @@
-"""`triptych models`: what a server has, or what can be trained."""
+"""`triptych models serving`: what a server has."""
 
 import json
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,21 +10,15 @@ from triptych.console import fail, hint
 if TYPE_CHECKING:
     from protos.triptych.v1 import classifier_pb2, manifest_pb2
 
-EXAMPLE = "Example: triptych models cifar10 --server localhost:8500"
+EXAMPLE = "Example: triptych models serving cifar10 --server localhost:8500"
 
 
 def command(
     name: Annotated[str | None, typer.Argument(help="Show this one in full.")] = None,
     server: Annotated[str, typer.Option(metavar="HOST:PORT")] = "localhost:8500",
     as_json: Annotated[bool, typer.Option("--json", help="JSON, as the protocol has it.")] = False,
-    architectures: Annotated[
-        bool, typer.Option("--architectures", help="What `train --model` takes; no server needed.")
-    ] = False,
 ) -> None:
     """List the models of a server, or show one with its versions and measures."""
-    if architectures:
-        _architectures(as_json)
-        return
     import asyncio
 
     import grpc
@@ -74,7 +67,7 @@ def _list(answer: "classifier_pb2.ListModelsResponse") -> None:
         versions = ", ".join(map(str, model.versions)) or "none is ready"
         table.add_row(model.name, _domain(model.domain), versions, str(model.classes))
     Console().print(table)
-    hint("`triptych models NAME` shows one in full")
+    hint("`triptych models serving NAME` shows one in full")
 
 
 def _show(answer: "classifier_pb2.GetModelResponse") -> None:
@@ -129,19 +122,3 @@ def _domain(number: int) -> str:
     from protos.triptych.v1 import manifest_pb2
 
     return manifest_pb2.Domain.Name(number).removeprefix("DOMAIN_").lower()
-
-
-def _architectures(as_json: bool) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from models import ARCHITECTURES
-    except ImportError:
-        fail("the networks need the extra: pip install 'triptych[cpu,train]'")
-    by_domain: dict[str, list[str]] = {}
-    for name, architecture in ARCHITECTURES.items():
-        by_domain.setdefault(architecture.domain, []).append(name)
-    if as_json:
-        typer.echo(json.dumps(by_domain))
-        return
-    for domain, names in by_domain.items():
-        typer.echo(f"{domain:<6} {', '.join(names)}")
