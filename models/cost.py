@@ -4,9 +4,9 @@ A multiply-add is one weight times one value, added up: what papers count, and o
 Convolutions and fully connected layers have them; biases, batch norm, activations, pooling and
 sums count none.
 
-Memory is for one example in float32, by the notes' rules of thumb: what an activation, batch
-norm, dropout or reshape gives lies in its input's place, if nothing else reads that. Training
-keeps each value and its gradient; of each weight the value, the gradient and the optimiser's.
+Memory is for one example in float32, by rules of thumb: what an activation, batch norm, dropout
+or reshape gives lies in its input's place, if nothing else reads that. Training keeps each value
+and its gradient; of each weight the value, the gradient and the optimiser's averages.
 """
 
 import math

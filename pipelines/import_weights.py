@@ -60,7 +60,7 @@ def import_weights(
     manifest = manifest_pb2.Manifest(
         name=name,
         labels=texts,
-        dataset=manifest_pb2.Dataset(name="imported weights", source=origin, licence="theirs"),
+        dataset=manifest_pb2.Dataset(name="imported weights", source=origin),
         library_versions={package: version(package) for package in PACKAGES},
         command=f"triptych models import {architecture} --weights {weights}"
         + (f" --labels {labels}" if labels else ""),

@@ -1,14 +1,14 @@
 """Each image network all the way: a training step, a round trip, export, a served answer.
 
 Tiny forms of every kind of network by default; `make test-full` takes the papers' own.
-The rows are printed at the end.
+A row is printed for each.
 """
 
 import inspect
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,16 +69,19 @@ TINY = {
 }
 # fmt: on
 ROW = "{:<20} {:>11} {:>12} {:>12} {:>15} {:>9} {:>6}"
-HEADER = ROW.format("network", "input", "total", "trainable", "loss", "OpenVINO", "s")
 
 
 @pytest.fixture(scope="module")
-def table(request) -> Iterator[list[str]]:
-    rows: list[str] = []
-    yield rows
+def tell(request) -> Callable[[str], None]:
+    """Writes a row where the tests' dots are."""
     plugin = request.config.pluginmanager.getplugin
-    with plugin("capturemanager").global_and_fixture_disabled():
-        plugin("terminalreporter").write("\n" + "\n".join([HEADER, *rows, ""]))
+
+    def write(row: str) -> None:
+        with plugin("capturemanager").global_and_fixture_disabled():
+            plugin("terminalreporter").write_line(row)
+
+    write("\n" + ROW.format("network", "input", "total", "trainable", "loss", "OpenVINO", "s"))
+    return write
 
 
 def pictures(size: int, count: int) -> list[bytes]:
@@ -173,10 +176,10 @@ async def journey(
 
 
 @pytest.mark.parametrize("name", TINY)
-async def test_tiny(name: str, table, tmp_path) -> None:
+async def test_tiny(name: str, tell, tmp_path) -> None:
     tiny = TINY[name]
     shape = (tiny.size, tiny.size, tiny.channels)
-    table.append(await journey(name, tiny.options, shape, 3, tmp_path))
+    tell(await journey(name, tiny.options, shape, 3, tmp_path))
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -223,10 +226,10 @@ def test_the_form_for_small_images_keeps_places_to_look_at(name: str) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", models.list_models("image"))
-async def test_full(name: str, table, tmp_path) -> None:
+async def test_full(name: str, tell, tmp_path) -> None:
     shape = models.ARCHITECTURES[name].input_shape
     classes = 1000 if shape[0] > 64 else 10
-    table.append(await journey(name, {}, shape, classes, tmp_path))
+    tell(await journey(name, {}, shape, classes, tmp_path))
 
 
 def test_no_kind_of_network_is_left_out() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,16 +50,18 @@ def command(
         fail("the networks need the extra: pip install 'triptych[cpu,train]'")
     try:
         cost = priced(name, size, classes, **options)
-        paper = priced(name, size, classes) if options else None
     except ValueError as error:
         fail(error)
+    paper = None
+    with suppress(ValueError):  # the paper's form may not take so small an input
+        paper = priced(name, size, classes) if options else None
     if as_json:
         fields = {"name": name, "options": options, **cost.to_dict()}
         typer.echo(json.dumps(fields | ({"to_the_paper": _change(cost, paper)} if paper else {})))
         return
     _show(cost)
     if paper:
-        typer.echo("to the paper's form: " + _in_words(_change(cost, paper), paper))
+        typer.echo("to the paper: " + _in_words(_change(cost, paper), paper))
     hint("activations, dropout and reshapes work in place: --json has them, too")
 
 
@@ -73,8 +76,9 @@ def _in_words(change: dict[str, int], paper: "Cost") -> str:
     parts = []
     for figure, number in change.items():
         of = getattr(paper, figure)
-        share = f" ({number / of:+.1%})" if number and of else ""
-        parts.append(f"{number:+,} {figure.replace('_', '-')}{share}")
+        share = number / of if of else 0.0
+        percent = f" ({share:+.{1 if abs(share) < 0.1 else 0}%})" if share else ""
+        parts.append(f"{number:+,} {figure.replace('_', '-')}{percent}")
     return ", ".join(parts)
 
 

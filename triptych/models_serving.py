@@ -90,7 +90,7 @@ def _show(answer: "classifier_pb2.GetModelResponse") -> None:
             "parameters": f"{manifest.parameters:,} ({manifest.trainable_parameters:,} trainable)",
             "input": _fields(manifest.input),
             "labels": ", ".join(manifest.labels),
-            "data set": f"{data.name}, {data.train_examples:,} training examples, {data.licence}",
+            "data set": ", ".join(filter(None, (data.name, _examples(data), data.licence))),
             "trained by": manifest.command,
         }
         rows |= {
@@ -103,6 +103,11 @@ def _show(answer: "classifier_pb2.GetModelResponse") -> None:
         detail = " ".join(filter(None, (state, version.executor, version.reason)))
         table.add_row(f"version {version.version}", Text(detail))
     Console().print(table)
+
+
+def _examples(data: "manifest_pb2.Dataset") -> str:
+    """None are known of weights that were imported."""
+    return f"{data.train_examples:,} training examples" if data.train_examples else data.source
 
 
 def _number(value: object) -> object:

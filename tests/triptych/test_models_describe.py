@@ -46,17 +46,31 @@ def test_json_has_every_step() -> None:
 def test_options_are_compared_with_the_paper() -> None:
     option = ("--option", "shortcut=B")
     last = described("resnet20", *option).stdout.splitlines()[-1]
-    assert last == (
-        "to the paper's form: +2,944 parameters (+1.1%), +262,144 multiply-adds (+0.6%)"
-    )
+    assert last == "to the paper: +2,944 parameters (+1.1%), +262,144 multiply-adds (+0.6%)"
     found = json.loads(described("resnet20", *option, "--json").stdout)
     assert found["to_the_paper"] == {"parameters": 2_944, "multiply_adds": 262_144}
     assert found["options"] == {"shortcut": "B"}
 
 
+def test_a_large_difference_is_one_line_too() -> None:
+    last = described("vgg16", "--option", "pooling=avg").stdout.splitlines()[-1]
+    assert last == (
+        "to the paper: -123,129,856 parameters (-89%), -123,121,664 multiply-adds (-0.8%)"
+    )
+    assert len(last) <= 80
+
+
+def test_no_comparison_where_the_paper_takes_no_such_input() -> None:
+    small = ("alexnet", "--input", "32", "--json")
+    assert described(*small).exit_code == 1
+    result = described(*small, "--option", "small_images=true")
+    assert result.exit_code == 0
+    assert "to_the_paper" not in json.loads(result.stdout)
+
+
 def test_an_option_that_costs_nothing() -> None:
     last = described("resnet20", "--option", "pooling=max").stdout.splitlines()[-1]
-    assert last == "to the paper's form: +0 parameters, +0 multiply-adds"
+    assert last == "to the paper: +0 parameters, +0 multiply-adds"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from keras.ops import convert_to_numpy
 from models.cost import cost
 from models.graph import shapes_only
 from models.image.shufflenet_v1 import FILTERS, ShuffleNetV1, ShuffleUnit
+from models.layers.grouped import GroupedConv2D
 
 RNG = np.random.default_rng(0)
 SHAPE = (1, 224, 224, 3)
@@ -118,3 +119,16 @@ def test_sizes_of_the_table(groups: int) -> None:
 def test_small_images() -> None:
     network = ShuffleNetV1(10, include_top=False, pooling=None, small_images=True)
     assert network.call(keras.KerasTensor((1, 32, 32, 3))).shape == (1, 4, 4, 960)
+
+
+def test_only_the_first_1x1_of_all_is_not_grouped() -> None:
+    network = ShuffleNetV1(10, groups=4, filters=32, units=(2, 2))
+    network.call(keras.KerasTensor((1, 64, 64, 3)))
+    grouped = [isinstance(unit.conv1.conv, GroupedConv2D) for unit in network.stages]
+    assert grouped == [False, True, True, True]
+    assert all(isinstance(unit.conv2.conv, GroupedConv2D) for unit in network.stages)
+
+
+def test_groups_that_the_paper_does_not_have() -> None:
+    with pytest.raises(ValueError, match=r"one of \[1, 2, 3, 4, 8\], not 5"):
+        ShuffleNetV1(10, groups=5)
