@@ -3,6 +3,7 @@
 Networks are built by shapes alone here. No weight is drawn, so VGG takes no longer than LeNet.
 """
 
+import re
 from typing import Any
 
 from models import ARCHITECTURES, Architecture, create_model, list_models
@@ -39,7 +40,7 @@ def priced(
             form = " x ".join(map(str, shape))
             raise ValueError(
                 f"{name} cannot be built with {options or 'its defaults'} for {form}:"
-                f" {str(error).splitlines()[0]}"
+                f" {_reason(error)}"
             ) from error
 
 
@@ -54,3 +55,10 @@ def _shape(architecture: Architecture, size: int | None) -> tuple[int, ...]:
 def _classes(architecture: Architecture) -> int:
     large = architecture.domain == "image" and architecture.input_shape[0] > LARGE
     return LARGE_CLASSES if large else SMALL_CLASSES
+
+
+def _reason(error: Exception) -> str:
+    """One line; Keras puts a heading above what was wrong inside a layer."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    heading = len(lines) > 1 and lines[0].startswith("Exception encountered")
+    return re.sub(r"\x1b\[\d+m", "", lines[heading]) if lines else type(error).__name__
