@@ -16,7 +16,7 @@ test-full: .venv/all  ## each network in its paper's size, from a training step 
 	$(RUN) pytest -q -m full
 
 test-torchvision: .venv/all .venv-torch/all  ## PyTorch's weights against PyTorch, apart
-	TRIPTYCH_TORCH_PYTHON=$(CURDIR)/.venv-torch/bin/python $(RUN) pytest -q tests/torchvision
+	TRIPTYCH_TORCH_PYTHON=$(CURDIR)/.venv-torch/bin/python $(RUN) pytest -q -m torchvision
 
 test-compose: .venv/all  ## build the image, serve, classify, kill, come back; needs an engine
 	$(RUN) pytest -q -m compose --timeout=1500 tests/compose

@@ -19,11 +19,11 @@ import models
 from models.weights import torch_file
 from models.weights.torch_state import DONORS, carry_state, class_count
 
-PYTHON = os.environ.get("TRIPTYCH_TORCH_PYTHON", "")
+PYTHON = os.environ.get("TRIPTYCH_TORCH_PYTHON", "python")
 SCRIPT = Path(__file__).with_name("write_reference.py")
 SMALL = "squeezenet1_1"
 
-pytestmark = pytest.mark.skipif(not PYTHON, reason="needs PyTorch: make test-torchvision")
+pytestmark = pytest.mark.torchvision
 
 
 @pytest.fixture
