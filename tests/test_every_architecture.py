@@ -8,7 +8,7 @@ import inspect
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +84,13 @@ def tell(request) -> Callable[[str], None]:
     return write
 
 
+@pytest.fixture(autouse=True)
+def freed() -> Iterator[None]:
+    """Keras keeps graphs, and with them the weights of each VGG, until told otherwise."""
+    yield
+    keras.utils.clear_session()
+
+
 def pictures(size: int, count: int) -> list[bytes]:
     rng = np.random.default_rng(0)
     files = []
@@ -102,7 +109,7 @@ def step(network: keras.Model, examples: np.ndarray) -> tuple[float, float]:
             layer.rate = 0.0  # or the two losses would be of two networks
     network.compile(
         # A short step downhill: no network's gradient is too steep for it.
-        keras.optimizers.SGD(0.001, global_clipnorm=1.0),
+        keras.optimizers.SGD(1e-4, global_clipnorm=1.0),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )

@@ -58,6 +58,8 @@ class DenseLayer(Block):
 
     Args:    dropout_rate: of the new maps.
     Source:  Huang 2017, equation 2; section 3, "Bottleneck layers".
+    Differs: dropout follows the 3x3 convolutions alone, as in PyTorch's form; the authors' code
+             has it after those of 1x1 and of transitions, too.
     """
 
     def __init__(self, growth_rate: int, dropout_rate: float = 0.0, **kwargs):

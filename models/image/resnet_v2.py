@@ -49,12 +49,13 @@ class PreActivationBlock(Block):
         super().__init__(**kwargs)
         dtype = self.dtype_policy
         self.norm = norm(self)
-        self.skip = None
+        # A projection never strides itself: on CPUs that corrupts memory (see ConvNorm's 1x1).
         self.pool = layers.MaxPooling2D(1, stride, dtype=dtype) if stride > 1 else None
-        if project:
-            self.skip = layers.Conv2D(
-                EXPANSION * filters, 1, strides=stride, kernel_initializer="he_normal", dtype=dtype
-            )
+        self.skip = (
+            layers.Conv2D(EXPANSION * filters, 1, kernel_initializer="he_normal", dtype=dtype)
+            if project
+            else None
+        )
         self.conv1 = ConvNorm(filters, 1, epsilon=EPSILON, dtype=dtype)
         self.conv2 = ConvNorm(filters, 3, stride, padding="torch", epsilon=EPSILON, dtype=dtype)
         self.conv3 = layers.Conv2D(
@@ -63,11 +64,12 @@ class PreActivationBlock(Block):
 
     def call(self, x):
         active = ops.relu(self.norm(x))
+        skip = active if self.skip else x
+        if self.pool:
+            skip = self.pool(skip)
         if self.skip:
-            x = self.skip(active)
-        elif self.pool:
-            x = self.pool(x)
-        return x + self.conv3(self.conv2(self.conv1(active)))
+            skip = self.skip(skip)
+        return skip + self.conv3(self.conv2(self.conv1(active)))
 
 
 @keras.saving.register_keras_serializable(package="triptych")
@@ -105,6 +107,7 @@ class ResNetV2(keras.Model):
             self.stem = [
                 layers.ZeroPadding2D(3),
                 layers.Conv2D(filters, 7, strides=2, kernel_initializer="he_normal"),
+                # Not minus infinity: no ReLU has been here, so Keras's zeros may win.
                 layers.ZeroPadding2D(1),
                 layers.MaxPooling2D(3, 2),
             ]

@@ -110,6 +110,18 @@ def test_what_passes_a_pre_activation_block_is_untouched() -> None:
     np.testing.assert_allclose(block(x), x, atol=1e-6)  # negative values too: no ReLU after the sum
 
 
+def test_a_projection_that_strides_is_the_one_of_tensorflow() -> None:
+    """A stage of one block has both at once."""
+    x = normal(2, 7, 6, 6)
+    block = PreActivationBlock(2, stride=2, project=True)
+    block(x)
+    assert block.skip.strides == (1, 1)  # its gradient with stride 2 corrupts memory
+    block.conv3.kernel.assign(np.zeros(block.conv3.kernel.shape))
+    active = keras.ops.relu(block.norm(x))
+    wanted = keras.ops.conv(active, block.skip.kernel, strides=2, padding="valid")
+    np.testing.assert_allclose(block(x), wanted + block.skip.bias, atol=1e-5)
+
+
 def test_the_last_block_of_a_stage_strides() -> None:
     network = ResNetV2(2, blocks=(2, 3, 2), filters=2)
     network.call(keras.KerasTensor((1, 64, 64, 3)))
