@@ -8,12 +8,19 @@ import pytest
 from keras.ops import convert_to_numpy
 
 from models.audio.frequency_cnn import FrequencyBlock
+from models.image.densenet import DenseLayer, Transition
+from models.image.resnet import ResidualBlock
 from models.image.resnet_cifar import BasicBlock, IdentityShortcut
+from models.image.resnet_v2 import PreActivationBlock
 from models.image.separable_cnn import SeparableBlock
+from models.image.squeezenet import Fire
 from models.layers.conv import ConvNorm, DepthwiseNorm, Subsample
 from models.layers.frequency import FrequencyConv
 from models.layers.grouped import GroupedConv2D
 from models.layers.head import Head
+from models.layers.pooling import CeilMaxPool
+from models.layers.shuffle import ChannelShuffle
+from models.layers.squeeze_excite import SqueezeExcite
 
 
 class Case(NamedTuple):
@@ -52,6 +59,22 @@ CASES = [
          (2, 8, 8, 3), (2, 4, 4, 6), 9 * 3 * 6 + 9 * 6 * 6 + 3 * 6 + 3 * 4 * 6),
     Case(SeparableBlock, {"filters": 6}, (2, 8, 7, 4), (2, 4, 4, 6),
          9 * 4 + 4 * 6 + 9 * 6 + 6 * 6 + 2 * 4 * 6),
+    Case(SqueezeExcite, {"squeezed_filters": 2, "gate": "hard_sigmoid"},
+         (2, 5, 4, 6), (2, 5, 4, 6), 6 * 2 + 2 + 2 * 6 + 6),
+    Case(ResidualBlock, {"filters": 8, "inner": 4, "stride": 2, "project": True, "cardinality": 2,
+                         "stride_on": "3x3", "reduction": 4, "epsilon": 1e-3},
+         (2, 8, 7, 6), (2, 4, 4, 8),
+         6 * 8 + 6 * 4 + 9 * 2 * 4 + 4 * 8 + 4 * (8 + 4 + 4 + 8) + 8 * 2 + 2 + 2 * 8 + 8),
+    Case(PreActivationBlock, {"filters": 2, "stride": 2, "project": True},
+         (2, 8, 7, 6), (2, 4, 4, 8),
+         4 * 6 + 6 * 8 + 8 + 6 * 2 + 9 * 2 * 2 + 2 * 8 + 8 + 2 * 4 * 2),
+    Case(DenseLayer, {"growth_rate": 3, "dropout_rate": 0.2},
+         (2, 5, 4, 7), (2, 5, 4, 10), 4 * 7 + 7 * 12 + 4 * 12 + 9 * 12 * 3),
+    Case(Transition, {}, (2, 7, 6, 9), (2, 3, 3, 4), 4 * 9 + 9 * 4),
+    Case(ChannelShuffle, {"groups": 2}, (2, 3, 4, 6), (2, 3, 4, 6), 0),
+    Case(CeilMaxPool, {"pool_size": 3, "stride": 2}, (2, 8, 7, 4), (2, 4, 3, 4), 0),
+    Case(Fire, {"s1x1": 2, "e1x1": 3, "e3x3": 4, "bypass": "conv"},
+         (2, 8, 7, 4), (2, 8, 7, 7), 130),
 ]
 # fmt: on
 
