@@ -12,7 +12,7 @@ import keras
 from keras import layers, ops
 
 from models.layers.block import Block
-from models.layers.conv import ConvNorm, Padding, Subsample
+from models.layers.conv import ConvNorm, Padding
 from models.layers.head import Head, Pooling
 
 VARIANTS = {
@@ -36,11 +36,11 @@ class IdentityShortcut(Block):
     def __init__(self, filters: int, stride: int = 1, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
-        self.subsample = Subsample(stride, dtype=self.dtype_policy)
+        self.stride = stride
 
     def call(self, x):
         missing = self.filters - x.shape[-1]
-        x = self.subsample(x)
+        x = x[:, :: self.stride, :: self.stride]
         return ops.pad(x, [(0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)])
 
 

@@ -49,7 +49,7 @@ class PreActivationBlock(Block):
         super().__init__(**kwargs)
         dtype = self.dtype_policy
         self.norm = norm(self)
-        # A projection never strides itself: on CPUs that corrupts memory (see ConvNorm's 1x1).
+        # A projection never strides itself: on CPUs that corrupts memory (see layers/pointwise.py).
         self.pool = layers.MaxPooling2D(1, stride, dtype=dtype) if stride > 1 else None
         self.skip = (
             layers.Conv2D(EXPANSION * filters, 1, kernel_initializer="he_normal", dtype=dtype)

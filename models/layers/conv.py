@@ -7,34 +7,19 @@ from keras import layers
 
 from models.layers.block import Block
 from models.layers.grouped import GroupedConv2D
+from models.layers.pointwise import PointwiseConv2D
 
 Padding = Literal["same", "valid", "torch"]
 
 
-@keras.saving.register_keras_serializable(package="triptych")
-class Subsample(Block):
-    """Layer: each `stride`th position, from the first.  [B, H, W, C] -> [B, H/s, W/s, C]"""
-
-    def __init__(self, stride: int, **kwargs):
-        super().__init__(**kwargs)
-        self.stride = stride
-
-    def call(self, x):
-        return x[:, :: self.stride, :: self.stride]
-
-
 def _before(padding: Padding, kernel_size: int | tuple[int, int], stride: int):
-    """What goes before a convolution, and the stride and padding that it is then told."""
+    """What goes before a convolution, and the padding that it is then told."""
     sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-    if sizes == (1, 1) and stride > 1:
-        # TensorFlow 2.21's gradient of a 1x1 convolution that strides writes beyond its buffer
-        # on CPUs, where channels are few: the process dies, if one is lucky.
-        return Subsample(stride), 1, "valid"
     if padding != "torch":
-        return None, stride, padding
-    if stride == 1 and all(size % 2 for size in sizes):
-        return None, stride, "same"  # the same zeros, in one step
-    return layers.ZeroPadding2D([(size - 1) // 2 for size in sizes]), stride, "valid"
+        return None, padding
+    if sizes == (1, 1) or (stride == 1 and all(size % 2 for size in sizes)):
+        return None, "same"  # the same zeros, in one step
+    return layers.ZeroPadding2D([(size - 1) // 2 for size in sizes]), "valid"
 
 
 @keras.saving.register_keras_serializable(package="triptych")
@@ -70,8 +55,9 @@ class ConvNorm(Block):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.before, stride, padding = _before(padding, kernel_size, stride)
-        self.conv = (GroupedConv2D if groups > 1 else layers.Conv2D)(
+        self.before, padding = _before(padding, kernel_size, stride)
+        plain = PointwiseConv2D if kernel_size == 1 else layers.Conv2D
+        self.conv = (GroupedConv2D if groups > 1 else plain)(
             filters,
             kernel_size,
             strides=stride,
@@ -115,7 +101,7 @@ class DepthwiseNorm(Block):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.before, stride, padding = _before(padding, kernel_size, stride)
+        self.before, padding = _before(padding, kernel_size, stride)
         self.conv = layers.DepthwiseConv2D(
             kernel_size,
             strides=stride,

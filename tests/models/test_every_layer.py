@@ -14,10 +14,11 @@ from models.image.resnet_cifar import BasicBlock, IdentityShortcut
 from models.image.resnet_v2 import PreActivationBlock
 from models.image.separable_cnn import SeparableBlock
 from models.image.squeezenet import Fire
-from models.layers.conv import ConvNorm, DepthwiseNorm, Subsample
+from models.layers.conv import ConvNorm, DepthwiseNorm
 from models.layers.frequency import FrequencyConv
 from models.layers.grouped import GroupedConv2D
 from models.layers.head import Head
+from models.layers.pointwise import PointwiseConv2D
 from models.layers.pooling import CeilMaxPool
 from models.layers.shuffle import ChannelShuffle
 from models.layers.squeeze_excite import SqueezeExcite
@@ -38,7 +39,8 @@ CASES = [
     Case(ConvNorm, {"filters": 6, "kernel_size": (3, 5), "stride": 2, "padding": "torch",
                     "groups": 2, "use_bias": True, "scale": False},
          (2, 8, 8, 4), (2, 4, 4, 6), 3 * 5 * 2 * 6 + 6 + 3 * 6),
-    Case(Subsample, {"stride": 3}, (2, 7, 6, 4), (2, 3, 2, 4), 0),
+    Case(PointwiseConv2D, {"filters": 5, "kernel_size": (1, 1), "strides": (2, 2)},
+         (2, 7, 6, 4), (2, 4, 3, 5), 4 * 5 + 5),
     Case(DepthwiseNorm, {"kernel_size": 3, "stride": 2, "activation": "silu", "padding": "torch"},
          (2, 8, 7, 4), (2, 4, 4, 4), 3 * 3 * 4 + 4 * 4),
     Case(GroupedConv2D, {"filters": 6, "kernel_size": (3, 3), "groups": 2, "padding": "same"},

@@ -10,6 +10,7 @@ from models.image.resnet_cifar import BasicBlock, IdentityShortcut
 from models.layers.conv import ConvNorm
 from models.layers.frequency import FrequencyConv
 from models.layers.grouped import GroupedConv2D
+from models.layers.pointwise import PointwiseConv2D
 
 RNG = np.random.default_rng(0)
 
@@ -72,13 +73,20 @@ def test_torch_padding_puts_the_same_zeros_on_both_sides() -> None:
     assert np.abs(np.array(same(x)) - wanted).max() > 0.1
 
 
-def test_a_1x1_convolution_that_strides_is_the_one_of_tensorflow() -> None:
-    x = RNG.standard_normal((2, 9, 8, 3)).astype(np.float32)
-    layer = ConvNorm(4, 1, stride=2, activation=None)
-    y = layer(x)
-    wanted = tf.nn.conv2d(x, layer.conv.kernel.value, 2, "SAME") / np.sqrt(1 + 1e-5)
-    np.testing.assert_allclose(y, wanted, atol=1e-5)
-    assert layer.conv.strides == (1, 1)  # its gradient with stride 2 corrupts memory
+@pytest.mark.parametrize("channels", [3, 16])
+def test_a_1x1_convolution_that_strides_is_the_one_of_tensorflow(channels: int) -> None:
+    x = RNG.standard_normal((2, 9, 8, channels)).astype(np.float32)
+    layer = PointwiseConv2D(4, 1, strides=2, use_bias=False)
+    np.testing.assert_allclose(layer(x), tf.nn.conv2d(x, layer.kernel.value, 2, "VALID"), atol=1e-5)
+
+
+def test_a_1x1_convolution_of_few_channels_does_not_stride() -> None:
+    """Its gradient would corrupt memory; with whole vectors of channels it doesn't."""
+    for channels, sampled in ((3, True), (16, False)):
+        layer = PointwiseConv2D(4, 1, strides=2)
+        call = tf.function(layer).get_concrete_function(tf.TensorSpec((1, 8, 8, channels)))
+        (conv,) = (op for op in call.graph.get_operations() if op.type == "Conv2D")
+        assert (conv.get_attr("strides")[1] == 1) == sampled
 
 
 def test_a_residual_branch_may_start_at_zero() -> None:
