@@ -1,4 +1,4 @@
-"""One classification: bytes in, ranked labels out. The same for every wire protocol.
+"""One call: tensors in, tensors out; or bytes in, ranked labels out. The same for every protocol.
 
 Which version answers is the manager's matter, who shares a batch the batcher's, and what the
 caller reads of it the protocol's.
@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -19,10 +19,12 @@ import numpy.typing as npt
 
 from serving.batcher import Batcher, Prediction
 from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull, TriptychError
-from serving.manager import Handle, Loaded, Manager
+from serving.manager import Handle, Manager
 from serving.observability import Metrics
+from serving.runtime.endpoint import Tensors
 from serving.runtime.servable import Servable
 from serving.settings import Settings
+from serving.statistics import VersionStatistics
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +34,44 @@ Item = bytes | str | InvalidInput  # the last: what the protocol could not read
 class LoadedVersion:
     """What the manager keeps of a version: the servable, and the batcher in front of it."""
 
-    def __init__(self, servable: Servable, batcher: Batcher) -> None:
+    def __init__(self, servable: Servable, batcher: Batcher, statistics: VersionStatistics) -> None:
         self.servable = servable
         self.batcher = batcher
+        self.statistics = statistics
 
     async def close(self) -> None:
         await self.batcher.close()
         self.servable.close()
+
+
+class Account(NamedTuple):
+    """Where a call's time went: of its slowest input, where it has many."""
+
+    queue_us: int = 0  # waiting for a batch
+    decode_us: int = 0  # decoding and preprocessing, waiting for a worker included
+    compute_us: int = 0  # of the whole batch
+    batch_size: int = 0
+    version: int = 0
+    executor: str = ""
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """As trailing metadata of gRPC, or headers of HTTP."""
+        return (
+            ("triptych-queue-us", str(self.queue_us)),
+            ("triptych-decode-us", str(self.decode_us)),
+            ("triptych-compute-us", str(self.compute_us)),
+            ("triptych-batch-size", str(self.batch_size)),
+            ("triptych-version", str(self.version)),
+            ("triptych-executor", self.executor),
+        )
+
+
+class Answer(NamedTuple):
+    model: str
+    version: int
+    endpoint: str
+    outputs: dict[str, npt.NDArray[Any]]
+    account: Account
 
 
 class Label(NamedTuple):
@@ -47,20 +80,12 @@ class Label(NamedTuple):
     class_id: int
 
 
-class Timing(NamedTuple):
-    """Of the input that took longest; the whole call for `total_us`."""
-
-    total_us: int = 0
-    preprocess_us: int = 0
-    queue_us: int = 0
-    predict_us: int = 0
-
-
 class Classification(NamedTuple):
     model: str
     version: int
     results: list[list[Label] | TriptychError]  # one for each input, in order
-    timing: Timing
+    account: Account
+    total_us: int
 
 
 class Engine:
@@ -76,7 +101,8 @@ class Engine:
         self._metrics = metrics
         self._settings = settings
         self._workers = workers
-        self._in_progress: Counter[str] = Counter()  # inputs, by model
+        self._in_progress: Counter[str] = Counter()  # encoded inputs, by model
+        self._statistics: dict[str, dict[int, VersionStatistics]] = {}
 
     def model_name(self, name: str) -> str:
         """`name`, or the only model's if it is empty. Raises: ModelNotFound if there are more."""
@@ -85,6 +111,70 @@ class Engine:
             raise ModelNotFound(f"no model is named; this server has {', '.join(known)}")
         return known[0] if known else name
 
+    def acquire(self, model: str, version: int | None = None, label: str | None = None) -> Handle:
+        """Pins a version until the `with` block ends. Neither version nor label: the newest ready.
+
+        Raises: ModelNotFound, LabelNotFound, ModelUnavailable.
+        """
+        return self._manager.acquire(model, version, label=label)
+
+    def statistics(self, model: str) -> Mapping[int, VersionStatistics]:
+        """By version, of those that ever answered. Raises: ModelNotFound."""
+        self._manager.status(model)
+        return self._statistics.get(model, {})
+
+    async def infer(
+        self,
+        handle: Handle,
+        endpoint: str,
+        inputs: Tensors,
+        *,
+        priority: int = 0,
+        timeout_seconds: float | None = None,
+    ) -> Answer:
+        """
+        Args:   priority: in the queue, the lower goes first.
+                timeout_seconds: for the wait in the queue; None is the model's own.
+        Raises: InvalidInput, QueueFull, QueueTimeout, ModelUnavailable, InternalError.
+        """
+        loaded = handle.loaded
+        servable, statistics = loaded.servable, loaded.statistics
+        servable.endpoint(endpoint).check(inputs)
+        rows = len(next(iter(inputs.values()))) if servable.endpoints[endpoint].batched else 1
+        began = time.perf_counter_ns()
+        try:
+            if endpoint == servable.default_endpoint:
+                prediction = await loaded.batcher.predict(
+                    inputs, priority=priority, timeout_seconds=timeout_seconds
+                )
+                outputs, decode_us = prediction.outputs, 0
+            elif endpoint in servable.raw_endpoints:
+                (encoded,) = inputs.values()
+                with self._admit(handle.name, len(encoded)):
+                    prediction, decode_us = await self._predict_all(
+                        handle, encoded, priority, timeout_seconds
+                    )
+                outputs = _classes_and_scores(servable, prediction)
+            else:
+                with self._admit(handle.name, rows):
+                    prediction, decode_us = await self._run_alone(servable, endpoint, inputs), 0
+                outputs = prediction.outputs
+        except BaseException as error:
+            statistics.fail.add(time.perf_counter_ns() - began)
+            if isinstance(error, TriptychError) or not isinstance(error, Exception):
+                raise
+            raise internal_error(error) from None
+        account = Account(
+            prediction.queue_us,
+            decode_us,
+            prediction.compute_us,
+            prediction.batch_size,
+            handle.version,
+            servable.executor_name,
+        )
+        self._count(handle, account, rows, began)
+        return Answer(handle.name, handle.version, endpoint, outputs, account)
+
     async def classify(
         self,
         model: str,
@@ -92,32 +182,51 @@ class Engine:
         inputs: Sequence[Item],
         top_k: int,
         min_score: float,
+        *,
+        label: str | None = None,
     ) -> Classification:
         """All inputs through one version; what is wrong with one of them is its result.
 
-        Raises: ModelNotFound, ModelUnavailable. QueueFull if as many inputs are in progress as
-                may be: a request is taken whole, or not at all.
+        Raises: ModelNotFound, LabelNotFound, ModelUnavailable. InvalidInput if the model has no
+                labels. QueueFull if as many inputs are in progress as may be: a request is taken
+                whole, or not at all.
         """
-        began = time.perf_counter()
+        began = time.perf_counter_ns()
         with (
-            self._manager.acquire(self.model_name(model), version) as handle,
+            self.acquire(self.model_name(model), version, label) as handle,
             self._admit(handle.name, len(inputs)),
         ):
-            # A request of many leaves room between its inputs for those of others.
-            slots = asyncio.Semaphore(self._settings.preprocess_threads)
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._answer(handle, item, slots, top_k, min_score))
-                    for item in inputs
-                ]
-        answers = [task.result() for task in tasks]
-        slowest = max((timing for _, timing in answers), default=Timing())
+            if not handle.loaded.servable.labels:
+                raise InvalidInput(
+                    f"model {handle.name!r} was not exported by triptych, so it has no labels and "
+                    "no decoding: send it tensors by the Open Inference Protocol or as to "
+                    "TensorFlow Serving"
+                )
+            slots = self._slots()
+            if len(inputs) == 1:
+                answers = [await self._answer(handle, inputs[0], slots, top_k, min_score)]
+            else:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [
+                        group.create_task(self._answer(handle, item, slots, top_k, min_score))
+                        for item in inputs
+                    ]
+                answers = [task.result() for task in tasks]
+        slowest = max((account for _, account in answers), key=_total_us, default=Account())
+        self._count(handle, slowest, 0, began)
         return Classification(
             model=handle.name,
             version=handle.version,
             results=[result for result, _ in answers],
-            timing=slowest._replace(total_us=_us(time.perf_counter() - began)),
+            account=slowest._replace(
+                version=handle.version, executor=handle.loaded.servable.executor_name
+            ),
+            total_us=(time.perf_counter_ns() - began) // 1000,
         )
+
+    def _slots(self) -> asyncio.Semaphore:
+        """A request of many leaves room between its inputs for those of others."""
+        return asyncio.Semaphore(self._settings.preprocess_threads)
 
     @contextmanager
     def _admit(self, model: str, inputs: int) -> Iterator[None]:
@@ -139,41 +248,98 @@ class Engine:
 
     async def _answer(
         self, handle: Handle, item: Item, slots: asyncio.Semaphore, top_k: int, min_score: float
-    ) -> tuple[list[Label] | TriptychError, Timing]:
+    ) -> tuple[list[Label] | TriptychError, Account]:
         try:
             if isinstance(item, InvalidInput):
                 raise item
-            prediction, timing = await self._predict(handle.loaded, item, slots)
-            labels = rank(
-                prediction.scores, handle.loaded.servable.manifest.labels, top_k, min_score
-            )
+            prediction, decode_us = await self._predict(handle, item, slots)
+            scores = prediction.outputs["scores"][0]
+            labels = rank(scores, handle.loaded.servable.labels, top_k, min_score)
         except InvalidInput as error:
             self._metrics.inputs(handle.name, "invalid")
-            return error, Timing()
+            return error, Account()
         except TriptychError as error:
             self._metrics.inputs(handle.name, "refused")
-            return error, Timing()
+            return error, Account()
         except Exception as error:
             self._metrics.inputs(handle.name, "failed")
-            return internal_error(error), Timing()
+            return internal_error(error), Account()
         self._metrics.inputs(handle.name, "classified")
-        stages_us = (timing.preprocess_us, timing.queue_us, timing.predict_us)
-        self._metrics.stages(handle.name, *(us / 1e6 for us in stages_us))
-        return labels, timing
+        return labels, Account(
+            prediction.queue_us, decode_us, prediction.compute_us, prediction.batch_size
+        )
 
     async def _predict(
-        self, loaded: Loaded, item: bytes | str, slots: asyncio.Semaphore
-    ) -> tuple[Prediction, Timing]:
-        began = time.perf_counter()
+        self,
+        handle: Handle,
+        item: bytes | str,
+        slots: asyncio.Semaphore,
+        priority: int = 0,
+        timeout_seconds: float | None = None,
+    ) -> tuple[Prediction, int]:
+        """One encoded input. Returns: what was predicted, and the microseconds of decoding."""
+        began = time.perf_counter_ns()
         async with slots:
             example = await asyncio.get_running_loop().run_in_executor(
-                self._workers, _example, loaded.servable, item
+                self._workers, _example, handle.loaded.servable, item
             )
-        preprocess_us = _us(time.perf_counter() - began)
-        prediction = await loaded.batcher.predict(example)
-        total_us = _us(time.perf_counter() - began)
-        return prediction, Timing(
-            total_us, preprocess_us, prediction.queue_us, prediction.predict_us
+        decode_us = (time.perf_counter_ns() - began) // 1000
+        prediction = await handle.loaded.batcher.predict(
+            {"examples": example}, priority=priority, timeout_seconds=timeout_seconds
+        )
+        return prediction, decode_us
+
+    async def _predict_all(
+        self,
+        handle: Handle,
+        encoded: npt.NDArray[Any],
+        priority: int,
+        timeout_seconds: float | None,
+    ) -> tuple[Prediction, int]:
+        """Raises: InvalidInput, naming the first input that cannot be read."""
+        slots = self._slots()
+
+        async def one(index: int, item: bytes) -> tuple[Prediction, int]:
+            try:
+                return await self._predict(handle, item, slots, priority, timeout_seconds)
+            except InvalidInput as error:
+                raise InvalidInput(f"input {index}: {error}") from None
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(i, item)) for i, item in enumerate(encoded)]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        done = [task.result() for task in tasks]
+        slowest, _ = max(done, key=lambda pair: pair[0].queue_us + pair[0].compute_us)
+        scores = np.concatenate([prediction.outputs["scores"] for prediction, _ in done])
+        return slowest._replace(outputs={"scores": scores}), max(us for _, us in done)
+
+    async def _run_alone(self, servable: Servable, endpoint: str, inputs: Tensors) -> Prediction:
+        """An endpoint that shares no batches."""
+        arrived = time.perf_counter_ns()
+
+        def run() -> tuple[dict[str, npt.NDArray[Any]], int, int]:
+            began = time.perf_counter_ns()
+            outputs = servable.run(endpoint, inputs)
+            return outputs, began, time.perf_counter_ns()
+
+        loop = asyncio.get_running_loop()
+        outputs, began, ended = await loop.run_in_executor(self._workers, run)
+        return Prediction(outputs, (began - arrived) // 1000, (ended - began) // 1000, 1)
+
+    def _count(self, handle: Handle, account: Account, rows: int, began_ns: int) -> None:
+        if rows:
+            self._metrics.inputs(handle.name, "classified", rows)
+        stages_us = (account.decode_us, account.queue_us, account.compute_us)
+        self._metrics.stages(handle.name, *(us / 1e6 for us in stages_us))
+        statistics = handle.loaded.statistics
+        self._statistics.setdefault(handle.name, {})[handle.version] = statistics
+        statistics.call(
+            time.perf_counter_ns() - began_ns,
+            account.queue_us,
+            account.decode_us,
+            account.compute_us,
         )
 
 
@@ -197,10 +363,17 @@ def internal_error(error: Exception) -> InternalError:
     return InternalError(f"internal error, see the server's log (id {number})")
 
 
+def _classes_and_scores(servable: Servable, prediction: Prediction) -> dict[str, Any]:
+    """As the artefact's own `classify` answers: labels in class order, the same in each row."""
+    scores = prediction.outputs["scores"]
+    labels = np.array([label.encode() for label in servable.labels], object)
+    return {"classes": np.broadcast_to(labels, scores.shape), "scores": scores}
+
+
 def _example(servable: Servable, item: bytes | str) -> npt.NDArray[Any]:
     """In a worker thread, in one go, so that few decoded inputs are in memory at once."""
-    return servable.preprocess(servable.decode(item))
+    return servable.preprocess(servable.decode(item))[np.newaxis]
 
 
-def _us(seconds: float) -> int:
-    return round(seconds * 1e6)
+def _total_us(account: Account) -> int:
+    return account.queue_us + account.decode_us + account.compute_us

@@ -13,12 +13,20 @@ class ModelNotFound(TriptychError):
     """There is no such model, or no such version of it."""
 
 
+class LabelNotFound(TriptychError):
+    """The model has no version label of that name."""
+
+
 class ModelUnavailable(TriptychError):
     """The model is known, but no version of it can answer now."""
 
 
 class QueueFull(TriptychError):
     """More is waiting than the queue may hold."""
+
+
+class QueueTimeout(TriptychError):
+    """It waited in the queue for as long as it may."""
 
 
 class BadVersion(TriptychError):

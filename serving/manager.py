@@ -1,182 +1,78 @@
 """Keeps the right versions loaded, and pins one for each call that uses it. asyncio, one loop.
 
-What is on disk comes from `serving.repository`, what to do next from `serving.version_policy`,
+What is on disk comes from `serving.watcher`, what to do next from `serving.version_policy`,
 and how to load from the caller. Nothing here knows what a model computes.
 """
 
 import asyncio
 import difflib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
 
-from protos.triptych.v1 import manifest_pb2
 from serving import version_policy
-from serving.errors import ModelNotFound, ModelUnavailable, TriptychError
-from serving.repository import VersionFolder
+from serving.errors import LabelNotFound, ModelNotFound, ModelUnavailable, TriptychError
+from serving.managed_version import Handle, Loaded, ManagedVersion, VersionStatus
+from serving.model_config import ModelConfig
+from serving.repository import VERSION_NAME, ModelFolder, Snapshot, VersionFolder
 from serving.version_policy import LOADABLE, Load, State, Unload
 
-if TYPE_CHECKING:
-    from serving.batcher import Batcher
-    from serving.runtime.servable import Servable
+__all__ = ["Handle", "Loaded", "Manager", "VersionStatus"]
 
 logger = logging.getLogger(__name__)
 
 MAX_LISTED = 20  # names or versions in an error message
 MAX_NAME_CHARACTERS = 100  # of a name that a message repeats, or that is compared with others
 
-CHANGED = "changed on disk since it was loaded: publish a new version instead"
-DELETED = "deleted from disk: it serves until another version is ready"
-
-
-class Loaded(Protocol):
-    """A version in memory, as the caller's `load` returns it."""
-
-    @property
-    def servable(self) -> "Servable": ...
-    @property
-    def batcher(self) -> "Batcher": ...
-    async def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """What a manager says of a version.
-
-    reason:                  why it failed, waits, or wants a look; mostly empty.
-    executor_name, manifest: empty and None unless it is loaded.
-    """
-
-    version: int
-    state: State
-    reason: str
-    executor_name: str
-    manifest: manifest_pb2.Manifest | None
-
-
-class _Version:
-    """The state of one version, what is loaded of it, and how many handles hold that."""
-
-    def __init__(self, folder: VersionFolder) -> None:
-        self.folder = folder  # as last seen until it is loaded or refused, then as it was
-        self.state = State.NEW
-        self.reason = ""
-        self.loaded: Loaded | None = None
-        self.handles = 0
-        self.idle = asyncio.Event()
-        self.idle.set()
-
-    def __str__(self) -> str:
-        return f"model {self.folder.name!r} version {self.folder.version}"
-
-    def become(self, state: State, reason: str = "") -> None:
-        self.state = version_policy.transition(self.state, state)
-        self.reason = reason
-        level = logging.ERROR if state is State.FAILED else logging.INFO
-        logger.log(level, "%s: %s", self, self.describe())
-
-    def observe(self, folder: VersionFolder | None) -> None:
-        """Takes note of what is on disk now."""
-        changed = folder is not None and folder.fingerprint != self.folder.fingerprint
-        if self.state is State.FAILED and changed:
-            self.become(State.NEW)
-        if self.state in LOADABLE and folder is not None:
-            self.folder = folder
-            self._note(folder.problem or "")
-        elif self.state is State.READY:
-            # It is not swapped for the new content: two models would share one number.
-            self._note(DELETED if folder is None else CHANGED if changed else "")
-
-    def describe(self) -> str:
-        return f"{self.state.name} ({self.reason})" if self.reason else self.state.name
-
-    def status(self) -> VersionStatus:
-        servable = self.loaded.servable if self.loaded else None
-        return VersionStatus(
-            version=self.folder.version,
-            state=self.state,
-            reason=self.reason,
-            executor_name=servable.executor_name if servable else "",
-            manifest=servable.manifest if servable else None,
-        )
-
-    def _note(self, reason: str) -> None:
-        if reason and reason != self.reason:
-            logger.warning("%s: %s", self, reason)
-        self.reason = reason
-
 
 class _Model:
-    """The versions of one model, and the folders that they were last seen in."""
+    """The versions of one model, and the folder that they were last seen in."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.folders: Mapping[int, VersionFolder] = {}
-        self.versions: dict[int, _Version] = {}
+        self.folder = _absent(name)
+        self.versions: dict[int, ManagedVersion] = {}
         self.driving = asyncio.Lock()  # who holds it changes states; everyone else reads them
         self.announced: bool | None = None
 
-    def observe(self, folders: Mapping[int, VersionFolder]) -> None:
-        self.folders = folders
-        for number, folder in folders.items():
+    @property
+    def config(self) -> ModelConfig:
+        return self.folder.config or ModelConfig()
+
+    def observe(self, folder: ModelFolder) -> None:
+        self.folder = folder
+        for number, found in folder.versions.items():
             if number not in self.versions:
-                self.versions[number] = _Version(folder)
+                self.versions[number] = ManagedVersion(found)
         for number, version in list(self.versions.items()):
-            version.observe(folders.get(number))
-            if number not in folders and version.state in LOADABLE | {State.FAILED}:
+            version.observe(
+                folder.versions.get(number), wanted=folder.wanted, problem=folder.problem
+            )
+            if number not in folder.versions and version.state in LOADABLE | {State.FAILED}:
                 del self.versions[number]
 
     def next_action(self) -> Load | Unload | None:
+        folders = self.folder.versions
         seen = [
             version_policy.Version(
                 number,
                 version.state,
-                on_disk=number in self.folders,
-                complete=number in self.folders and self.folders[number].problem is None,
+                on_disk=number in folders,
+                complete=number in folders and folders[number].problem is None,
             )
             for number, version in self.versions.items()
         ]
-        return version_policy.next_action(seen, aspired=version_policy.latest(seen))
+        if not self.folder.wanted:
+            return version_policy.next_action(seen, aspired=(), keep_one=False)
+        aspired = version_policy.aspired(seen, self.config.version_policy)
+        return version_policy.next_action(seen, aspired)
 
-    def newest_ready(self) -> _Version | None:
+    def newest_ready(self) -> ManagedVersion | None:
         ready = [n for n, version in self.versions.items() if version.state is State.READY]
         return self.versions[max(ready)] if ready else None
 
-    def newest_first(self) -> list[_Version]:
+    def newest_first(self) -> list[ManagedVersion]:
         return [self.versions[number] for number in sorted(self.versions, reverse=True)]
-
-
-class Handle:
-    """A version that stays loaded until the `with` block ends, whatever is published meanwhile."""
-
-    def __init__(self, version: _Version, loaded: Loaded) -> None:
-        self.name = version.folder.name
-        self.version = version.folder.version
-        self.loaded = loaded
-        self._pinned: _Version | None = version
-        version.handles += 1
-        version.idle.clear()
-
-    def release(self) -> None:
-        """Ends the pin, once; a second call does nothing."""
-        pinned, self._pinned = self._pinned, None
-        if pinned is not None:
-            pinned.handles -= 1
-            if not pinned.handles:
-                pinned.idle.set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 class Manager:
@@ -184,7 +80,8 @@ class Manager:
 
     Args:
         load: makes a version ready to answer: loaded, checked, warmed up. What it raises
-            becomes the version's reason, and it is not tried again until its folder changes.
+            becomes the version's reason, and it is not tried again until its folder or its
+            configuration changes, or `retry` asks for it.
         on_change: called with a model's name and whether a version of it is ready, when the
             model is first seen and whenever that changes.
         max_concurrent_loads: one by default, for loading keeps the processors from answering.
@@ -196,51 +93,78 @@ class Manager:
         *,
         on_change: Callable[[str, bool], None] = lambda name, ready: None,
         max_concurrent_loads: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._load_folder = load
         self._on_change = on_change
         self._loads = asyncio.Semaphore(max_concurrent_loads)
+        self._clock = clock
         self._models: dict[str, _Model] = {}
         self._closing = False
 
-    async def reconcile(self, snapshot: Mapping[str, Mapping[int, VersionFolder]]) -> None:
-        """Loads and unloads until all is as the snapshot asks, models side by side.
+    async def reconcile(self, snapshot: Snapshot) -> None:
+        """Loads and unloads until all is as the snapshot asks, models side by side."""
+        self.observe(snapshot)
+        await self.drive()
+
+    def observe(self, snapshot: Snapshot) -> None:
+        """Takes note of what there should be. Nothing is loaded before `drive`."""
+        if self._closing:
+            return
+        for name in sorted(self._models.keys() | snapshot.keys()):
+            model = self._models.setdefault(name, _Model(name))
+            model.observe(snapshot.get(name) or _absent(name))
+            self._announce(model)
+
+    async def drive(self, names: Iterable[str] | None = None) -> None:
+        """Loads and unloads until these models, or all, are as was last observed.
 
         Calls may overlap: the newest snapshot counts, and nothing is loaded twice. A call that
         is cancelled leaves what it was loading New and what it was draining Quiescing; the next
         one goes on from there.
         """
-        if self._closing:
-            return
-        for name in sorted(self._models.keys() | snapshot.keys()):
-            model = self._models.setdefault(name, _Model(name))
-            model.observe(snapshot.get(name, {}))
-            self._announce(model)
+        wanted = self._models.keys() if names is None else names
         async with asyncio.TaskGroup() as group:
-            for model in self._models.values():
+            for model in [self._models[name] for name in wanted if name in self._models]:
                 group.create_task(self._drive(model))
 
-    def acquire(self, name: str, version: int | None = None) -> Handle:
-        """Pins a version. None: the newest that is ready.
+    def retry(self, name: str) -> None:
+        """Lets the next `drive` try again what failed. Raises: ModelNotFound."""
+        for version in self._find(name).versions.values():
+            if version.state is State.FAILED:
+                version.become(State.NEW)
 
+    def acquire(self, name: str, version: int | None = None, *, label: str | None = None) -> Handle:
+        """Pins a version: this one, that of a label, or the newest that is ready.
+
+        Args:   label: of the model's configuration, or a version's number in digits.
         Raises: ModelNotFound for a name or version that the repository does not have.
-                ModelUnavailable for one that cannot answer now, with its state and reason.
+                LabelNotFound for a label that the model does not have.
+                ModelUnavailable for what cannot answer now, with its state and reason.
         """
         if self._closing:
             raise ModelUnavailable("the server is ending: send the call to another one")
         model = self._find(name)
         newest = model.newest_ready()
-        if version is not None and version not in model.versions:
+        if label is not None:
+            version = self._labelled(model, label)
+        elif version is None:
+            if newest is None or newest.loaded is None:
+                states = _list(str(v.status()) for v in model.newest_first())
+                raise ModelUnavailable(f"model {name!r} has no version that is ready: {states}")
+            return Handle(newest, newest.loaded)
+        wanted = model.versions.get(version)
+        if wanted is None:
             numbers = _list(str(known.folder.version) for known in model.newest_first())
             raise ModelNotFound(f"model {name!r} has no version {version}. It has {numbers}")
-        wanted = newest if version is None else model.versions[version]
-        if wanted is None:
-            states = _list(f"{v.folder.version} {v.describe()}" for v in model.newest_first())
-            raise ModelUnavailable(f"model {name!r} has no version that is ready: {states}")
         if wanted.state is not State.READY or wanted.loaded is None:
             ready = f"version {newest.folder.version} is" if newest else "no version is"
             raise ModelUnavailable(f"{wanted} is {wanted.describe()}; {ready} ready")
         return Handle(wanted, wanted.loaded)
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        """Label -> version, be it ready or not. Raises: ModelNotFound."""
+        return self._find(name).config.labels
 
     def models(self) -> dict[str, dict[int, VersionStatus]]:
         """Model, by name -> version, newest first -> status."""
@@ -275,7 +199,7 @@ class Manager:
                                 await self._load(model, model.versions[action.number])
                     case Unload():
                         await self._unload(model, model.versions[action.number])
-                model.observe(model.folders)
+                model.observe(model.folder)
             if not model.versions and self._models.get(model.name) is model:
                 del self._models[model.name]
 
@@ -285,23 +209,26 @@ class Manager:
                 if version.state in (State.READY, State.QUIESCING):
                     await self._unload(model, version)
 
-    async def _load(self, model: _Model, version: _Version) -> None:
+    async def _load(self, model: _Model, version: ManagedVersion) -> None:
         version.become(State.LOADING)
+        began = self._clock()
         try:
             version.loaded = await self._load_folder(version.folder)
-        except TriptychError as error:
-            version.become(State.FAILED, str(error))
-        except Exception as error:
-            logger.exception("%s: an error that no one foresaw", version)
-            version.become(State.FAILED, f"{type(error).__name__}: {error}")
-        except BaseException:  # cancelled
-            version.become(State.NEW)
-            raise
+        except BaseException as error:
+            version.load_seconds = self._clock() - began
+            if _ends_us(error):
+                version.become(State.NEW)
+                raise
+            if not isinstance(error, TriptychError):
+                logger.exception("%s: an error that no one foresaw", version)
+            # The text alone: the error's frames hold what was loaded of the version.
+            version.become(State.FAILED, _reason(error))
         else:
+            version.load_seconds = self._clock() - began
             version.become(State.READY)
         self._announce(model)
 
-    async def _unload(self, model: _Model, version: _Version) -> None:
+    async def _unload(self, model: _Model, version: ManagedVersion) -> None:
         if version.state is State.READY:
             version.become(State.QUIESCING)
             self._announce(model)
@@ -324,6 +251,27 @@ class Manager:
             model.announced = ready
             self._on_change(model.name, ready)
 
+    def _labelled(self, model: _Model, label: str) -> int:
+        labels = model.config.labels
+        if label in labels:
+            number = labels[label]
+            version = model.versions.get(number)
+            if version is None or version.state is not State.READY:
+                state = version.describe() if version else "not in the repository"
+                raise ModelUnavailable(
+                    f"label {label!r} of model {model.name!r} is version {number}, which is "
+                    f"{state}: `version_policy` of model.toml says which versions are loaded"
+                )
+            return number
+        # Clients that know no labels put a version's number here (perf_analyzer).
+        if VERSION_NAME.fullmatch(label):
+            return int(label)
+        known = _list(sorted(labels)) if labels else "none"
+        raise LabelNotFound(
+            f"model {model.name!r} has no version label {label[:MAX_NAME_CHARACTERS]!r}. It has "
+            f"{known}: `labels` of model.toml adds some"
+        )
+
     def _find(self, name: str) -> _Model:
         if name in self._models:
             return self._models[name]
@@ -340,3 +288,21 @@ def _list(items: Iterable[str]) -> str:
     listed = list(items)
     more = len(listed) - MAX_LISTED
     return ", ".join(listed[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _absent(name: str) -> ModelFolder:
+    return ModelFolder(name, None, None, {})
+
+
+def _ends_us(error: BaseException) -> bool:
+    """Whether it was meant for the task, and not for the version that it was loading."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TriptychError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

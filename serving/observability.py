@@ -1,29 +1,57 @@
-"""What an operator sees: metrics, health over HTTP, log lines."""
+"""What an operator sees: metrics and log lines. How they are asked for is `protocols.http`'s."""
 
 import logging
-import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
-SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+from serving.errors import TriptychError
+from serving.manager import Manager
+from serving.version_policy import State
+
+# fmt: off
+SECONDS = (
+    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+    10.0,
+)
+# fmt: on
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-POLL_SECONDS = 0.05  # how long stopping the HTTP server may take
-STAGES = ("preprocess", "queue", "predict")
+STAGES = ("decode", "queue", "compute")
+UNKNOWN = "unknown"  # for a name that no model has
+
+
+class VersionGauges(NamedTuple):
+    """One version at the moment of a scrape. waiting: inputs in its queue."""
+
+    model: str
+    version: int
+    state: str
+    executor: str
+    precision: str
+    load_seconds: float
+    waiting: int | None  # None: it is not loaded
 
 
 class Metrics:
-    """Prometheus metrics of one server. Only names of models that exist become labels."""
+    """Prometheus metrics of one server. Only names of models that exist become labels.
+
+    It is written to on the event loop, a few times in each call: so the children of each label
+    set, which cost microseconds to find, are kept.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._known: set[str] = set()
         self._requests = Counter(
-            "triptych_requests", "Calls answered", ["model", "status"], registry=self.registry
+            "triptych_requests",
+            "Calls answered",
+            ["model", "protocol", "status"],
+            registry=self.registry,
         )
         self._inputs = Counter(
             "triptych_inputs", "Inputs, by outcome", ["model", "outcome"], registry=self.registry
@@ -31,13 +59,13 @@ class Metrics:
         self._request_seconds = Histogram(
             "triptych_request_seconds",
             "A call, from its arrival to its answer",
-            ["model"],
+            ["model", "protocol"],
             buckets=SECONDS,
             registry=self.registry,
         )
         self._stage_seconds = Histogram(
             "triptych_stage_seconds",
-            "Where an input's time went",
+            "Where a call's time went",
             ["model", "stage"],
             buckets=SECONDS,
             registry=self.registry,
@@ -55,98 +83,133 @@ class Metrics:
             ["model"],
             registry=self.registry,
         )
+        self._versions = _Versions()
+        self.registry.register(self._versions)
+        # Label values, as they are given -> what counts them.
+        self._of_request: dict[
+            tuple[str, str, str], tuple[Callable[[], None], Callable[[float], None]]
+        ] = {}
+        self._of_inputs: dict[tuple[str, str], Callable[[float], None]] = {}
+        self._of_stages: dict[str, Sequence[Callable[[float], None]]] = {}
+        self._of_batch: dict[str, Callable[[float], None]] = {}
 
-    def request(self, model: str, status: str, seconds: float) -> None:
-        model = self._label(model)
-        self._requests.labels(model, status).inc()
-        self._request_seconds.labels(model).observe(seconds)
+    def request(self, model: str, protocol: str, status: str, seconds: float) -> None:
+        counting = self._of_request.get((model, protocol, status))
+        if counting is None:
+            label = self._label(model)
+            counting = (
+                self._requests.labels(label, protocol, status).inc,
+                self._request_seconds.labels(label, protocol).observe,
+            )
+            if model in self._known:
+                self._of_request[model, protocol, status] = counting
+        counting[0]()
+        counting[1](seconds)
 
     def inputs(self, model: str, outcome: str, count: int = 1) -> None:
-        self._inputs.labels(self._label(model), outcome).inc(count)
+        counting = self._of_inputs.get((model, outcome))
+        if counting is None:
+            counting = self._inputs.labels(self._label(model), outcome).inc
+            if model in self._known:
+                self._of_inputs[model, outcome] = counting
+        counting(count)
 
-    def stages(self, model: str, *seconds: float) -> None:
-        """Seconds of each of STAGES, in their order."""
-        for stage, value in zip(STAGES, seconds, strict=True):
-            self._stage_seconds.labels(self._label(model), stage).observe(value)
+    def stages(self, model: str, decode: float, queue: float, compute: float) -> None:
+        """Seconds of each."""
+        counting = self._of_stages.get(model)
+        if counting is None:
+            label = self._label(model)
+            counting = [self._stage_seconds.labels(label, stage).observe for stage in STAGES]
+            if model in self._known:
+                self._of_stages[model] = counting
+        counting[0](decode)
+        counting[1](queue)
+        counting[2](compute)
 
     def batch(self, model: str, size: int) -> None:
-        self._batch_size.labels(self._label(model)).observe(size)
+        counting = self._of_batch.get(model)
+        if counting is None:
+            counting = self._batch_size.labels(self._label(model)).observe
+            if model in self._known:
+                self._of_batch[model] = counting
+        counting(size)
 
     def ready(self, model: str, ready: bool) -> None:
         self._known.add(model)
         self._ready.labels(model).set(ready)
 
+    def see(self, versions: Iterable[VersionGauges]) -> None:
+        """What a scrape says of versions from now on."""
+        self._versions.seen = tuple(versions)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The metrics and their content type, for an Accept header. In any thread."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
     def _label(self, model: str) -> str:
-        return model if model in self._known else "unknown"
+        return model if model in self._known else UNKNOWN
 
 
-class HttpEndpoints:
-    """/metrics, /healthz and /readyz.
+class _Versions(Collector):
+    """Gauges of versions: those that are gone are gone from the next scrape too."""
 
-    Args: why_not_ready: None once the server is ready, else the reason.
-    """
+    def __init__(self) -> None:
+        self.seen: tuple[VersionGauges, ...] = ()
 
-    def __init__(self, metrics: Metrics, why_not_ready: Callable[[], str | None]):
-        self._metrics_app = make_wsgi_app(metrics.registry)
-        self._why_not_ready = why_not_ready
-        self._server: Any = None
-
-    def start(self, host: str, port: int) -> int:
-        """Returns the port that was bound.  Raises OSError if it is taken."""
-        self._server = make_server(host, port, self._app, ThreadingWSGIServer, _SilentHandler)
-        threading.Thread(
-            target=self._server.serve_forever, args=(POLL_SECONDS,), name="http", daemon=True
-        ).start()
-        bound: int = self._server.server_port
-        return bound
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
-
-    def _app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        method = environ["REQUEST_METHOD"]
-        if method == "GET":
-            return self._get(environ, start_response)
-        if method == "HEAD":  # which prometheus_client's application refuses
-            began: list[Any] = []
-            as_get = environ | {"REQUEST_METHOD": "GET"}
-            body = b"".join(self._get(as_get, lambda *arguments: began.extend(arguments)))
-            status, headers = began
-            start_response(status, [*headers, ("Content-Length", str(len(body)))])
-            return []
-        start_response("405 Method Not Allowed", [("Allow", "GET, HEAD")])
-        return [b"only GET and HEAD\n"]
-
-    def _get(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if path == "/metrics":
-            body: Iterable[bytes] = self._metrics_app(environ, start_response)
-            return body
-        status, text = "404 Not Found", "there are /metrics, /healthz and /readyz"
-        if path == "/healthz":
-            status, text = "200 OK", "ok"
-        elif path == "/readyz":
-            reason = self._why_not_ready()
-            status = "503 Service Unavailable" if reason else "200 OK"
-            text = reason or "ready"
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{text}\n".encode()]
+    def collect(self) -> Iterator[Metric]:
+        seen = self.seen
+        states = GaugeMetricFamily(
+            "triptych_version_state",
+            "1 for the state that a version is in; GetModel has the reason",
+            labels=["model", "version", "state"],
+        )
+        facts = GaugeMetricFamily(
+            "triptych_version_info",
+            "1 for a loaded version: what computes it",
+            labels=["model", "version", "executor", "precision"],
+        )
+        loads = GaugeMetricFamily(
+            "triptych_version_load_seconds",
+            "That the last load of a version took",
+            labels=["model", "version"],
+        )
+        queues = GaugeMetricFamily(
+            "triptych_queue_length", "Inputs that wait for a batch", labels=["model", "version"]
+        )
+        for one in seen:
+            named = [one.model, str(one.version)]
+            states.add_metric([*named, one.state], 1)
+            if one.load_seconds:
+                loads.add_metric(named, one.load_seconds)
+            if one.waiting is not None:
+                facts.add_metric([*named, one.executor, one.precision], 1)
+                queues.add_metric(named, one.waiting)
+        yield from (states, facts, loads, queues)
 
 
-class _SilentHandler(WSGIRequestHandler):
-    """Scrapes and health checks would be most of the log."""
+def gauges_of(manager: Manager) -> list[VersionGauges]:
+    return [
+        VersionGauges(
+            model,
+            number,
+            status.state.name,
+            status.executor_name,
+            status.precision,
+            status.load_seconds,
+            _waiting(manager, model, number) if status.state is State.READY else None,
+        )
+        for model, versions in manager.models().items()
+        for number, status in versions.items()
+    ]
 
-    timeout = 10.0  # seconds for a client to send its request, or it keeps its thread
 
-    def handle(self) -> None:
-        with suppress(OSError):  # a client that is slow or gone
-            super().handle()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+def _waiting(manager: Manager, model: str, version: int) -> int | None:
+    try:
+        with manager.acquire(model, version) as handle:
+            return len(handle.loaded.batcher)
+    except TriptychError:  # the server is ending
+        return None
 
 
 class _OneLine(logging.Formatter):

@@ -1,30 +1,35 @@
 """What a model repository holds, and which of its versions are whole: ROOT/NAME/VERSION/.
 
-Reads names, sizes, times and manifests, nothing else. Digests and golden inputs are checked on
-load (`serving.runtime.servable`); which version to serve is `serving.version_policy`'s matter.
+Reads names, sizes, times, manifests and NAME/model.toml, nothing else. Digests and golden inputs
+are checked on load (`serving.runtime.servable`); which version to serve is
+`serving.version_policy`'s matter, and when to look again `serving.watcher`'s.
 """
 
 import hashlib
 import os
 import re
 import stat
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from google.protobuf import json_format
-
-from protos.triptych.v1 import manifest_pb2
 from serving.errors import BadVersion, RepositoryError
+from serving.model_config import BadModelConfig, ModelConfig, read_config
+from serving.runtime.manifest import GOLDEN, MANIFEST, SAVED_MODEL, read_manifest
 
-SAVED_MODEL = "saved_model.pb"
-MANIFEST = "assets.extra/manifest.json"
-SCHEMA_VERSION = 1
+INDEX = "variables/variables.index"
+SHARD = re.compile(r"variables/variables\.data-([0-9]{5})-of-([0-9]{5})")
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 VERSION_NAME = re.compile(r"[1-9][0-9]{0,17}")  # one spelling a number, and it fits an int64
+
+SETTLING = (
+    f"there is no {MANIFEST} to tell whether this copy is whole: it is loaded once it has stayed "
+    "as it is for a while"
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,9 @@ class VersionFolder:
 
     fingerprint: another one once any file's size or time of change is another.
     problem:     why it must not be loaded yet; None if it is whole.
+    foreign:     a SavedModel without our manifest.
+    settling:    foreign, and seen too lately to be called whole; that alone is its problem.
+    config:      of its model, and the server's `load` follows it.
     """
 
     name: str
@@ -40,31 +48,64 @@ class VersionFolder:
     path: Path
     fingerprint: str
     problem: str | None
+    foreign: bool = False
+    settling: bool = False
+    config: ModelConfig = field(default_factory=ModelConfig)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """One model on disk, as one scan found it.
+
+    config:  from its model.toml, or the last good one; None if there never was a good one.
+    problem: what is wrong with model.toml; None if nothing is.
+    wanted:  False once it was unloaded on request.
+    """
+
+    name: str
+    config: ModelConfig | None
+    problem: str | None
+    versions: Mapping[int, VersionFolder]
+    wanted: bool = True
+
+
+Snapshot = Mapping[str, ModelFolder]
 
 
 class _File(NamedTuple):
     size_bytes: int
     mtime_ns: int
+    ctime_ns: int  # which no copying program can set
 
 
-def scan(root: Path) -> dict[str, dict[int, VersionFolder]]:
-    """Model name -> version -> folder. Blocking.
+def scan(
+    root: Path,
+    seen: Snapshot | None = None,
+    *,
+    settle_seconds: float = 1.0,
+    clock: Callable[[], float] = time.time,
+) -> dict[str, ModelFolder]:
+    """Model name -> what its folder holds. Blocking.
 
     Other names are left out: hidden, temporary (`.tmp-...`), files, models without a version.
     What vanishes while it is read counts as absent, as if the scan had come later.
 
+    Args:
+        seen: an earlier scan. A model whose model.toml is wrong now keeps the configuration that
+            it had then, and a foreign version that looks as it did then is taken for whole.
+        settle_seconds: for which a foreign version that is new must have been left alone.
+
     Raises: RepositoryError if the root or a model's folder cannot be listed. That is not the
             same as empty: a caller who took it for empty would unload what it serves.
     """
+    settled_ns = round((clock() - settle_seconds) * 1e9)
     snapshot = {}
     try:
         for name in _subfolders(root, MODEL_NAME):
             with suppress(FileNotFoundError, NotADirectoryError):
                 if numbers := _subfolders(root / name, VERSION_NAME):
-                    snapshot[name] = {
-                        int(number): _examine(name, int(number), root / name / number)
-                        for number in numbers
-                    }
+                    before = seen.get(name) if seen else None
+                    snapshot[name] = _model(root / name, numbers, before, settled_ns)
     except OSError as error:
         raise RepositoryError(
             f"cannot list {error.filename}: {error.strerror}. A repository is a folder "
@@ -80,15 +121,45 @@ def _subfolders(path: Path, names: re.Pattern[str]) -> list[str]:
         )
 
 
-def _examine(name: str, version: int, path: Path) -> VersionFolder:
-    files = _regular_files(path)
-    problem = None
+def _model(
+    folder: Path, numbers: list[str], before: ModelFolder | None, settled_ns: int
+) -> ModelFolder:
+    config, problem = before.config if before else None, None
     try:
-        _check(path, files)
+        config = read_config(folder)
+    except BadModelConfig as error:
+        problem = str(error)
+    versions = {}
+    for number in map(int, numbers):
+        then = before.versions.get(number) if before else None
+        version = _version(folder, number, then, settled_ns)
+        if config is None:
+            version = replace(version, problem=problem, settling=False)
+        else:
+            version = replace(version, config=config)
+        versions[number] = version
+    return ModelFolder(folder.name, config, problem, versions)
+
+
+def _version(
+    model: Path, number: int, then: VersionFolder | None, settled_ns: int
+) -> VersionFolder:
+    path = model / str(number)
+    files = _regular_files(path)
+    # Without the change times of inodes, which a link more or other rights set too.
+    content = [(name, file.size_bytes, file.mtime_ns) for name, file in sorted(files.items())]
+    fingerprint = hashlib.sha256(repr(content).encode()).hexdigest()
+    foreign = MANIFEST not in files and GOLDEN not in files
+    problem, settling = None, False
+    try:
+        _check_foreign(files) if foreign else _check(path, files)
+        if foreign:
+            unchanged = then is not None and then.fingerprint == fingerprint
+            settling = not unchanged and max(f.ctime_ns for f in files.values()) > settled_ns
+            problem = SETTLING if settling else None
     except BadVersion as error:
         problem = str(error)
-    fingerprint = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()
-    return VersionFolder(name, version, path, fingerprint, problem)
+    return VersionFolder(model.name, number, path, fingerprint, problem, foreign, settling)
 
 
 def _regular_files(folder: Path) -> dict[str, _File]:
@@ -111,7 +182,7 @@ def _regular_files(folder: Path) -> dict[str, _File]:
                 found = path.stat()
                 if stat.S_ISREG(found.st_mode):
                     relative = path.relative_to(folder).as_posix()
-                    files[relative] = _File(found.st_size, found.st_mtime_ns)
+                    files[relative] = _File(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     return files
 
 
@@ -119,7 +190,7 @@ def _check(folder: Path, files: Mapping[str, _File]) -> None:
     """Raises: BadVersion if a file that the manifest promises is missing or of another size."""
     for path in (SAVED_MODEL, MANIFEST):
         _require(path, files)
-    for declared in _read_manifest(folder).files:
+    for declared in read_manifest(folder).files:
         parts = PurePosixPath(declared.path)
         if parts.is_absolute() or ".." in parts.parts:
             raise BadVersion(
@@ -139,24 +210,20 @@ def _check(folder: Path, files: Mapping[str, _File]) -> None:
             )
 
 
+def _check_foreign(files: Mapping[str, _File]) -> None:
+    """Raises: BadVersion if a part is missing that a SavedModel of any origin has."""
+    if not _require(SAVED_MODEL, files).size_bytes:
+        raise BadVersion(f"{SAVED_MODEL} is empty: still being copied?")
+    if not any(path.startswith("variables/") for path in files):
+        return
+    _require(INDEX, files)
+    shards = [found for path in files if (found := SHARD.fullmatch(path))]
+    count = max((int(shard[2]) for shard in shards), default=1)
+    for i in range(count):
+        _require(f"variables/variables.data-{i:05}-of-{count:05}", files)
+
+
 def _require(path: str, files: Mapping[str, _File]) -> _File:
     if path not in files:
         raise BadVersion(f"{path} is missing or cannot be read: still being copied?")
     return files[path]
-
-
-def _read_manifest(folder: Path) -> manifest_pb2.Manifest:
-    manifest = manifest_pb2.Manifest()
-    try:
-        # A later schema may have other fields; its number is what decides.
-        json_format.Parse((folder / MANIFEST).read_bytes(), manifest, ignore_unknown_fields=True)
-    except OSError as error:
-        raise BadVersion(f"{MANIFEST} cannot be read: {error.strerror}") from error
-    except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise BadVersion(f"{MANIFEST} is no manifest: {error}. Still being copied?") from error
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise BadVersion(
-            f"{MANIFEST} has schema_version {manifest.schema_version}, and this server knows "
-            f"{SCHEMA_VERSION} only: export the model again with the server's own release"
-        )
-    return manifest

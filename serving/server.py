@@ -2,36 +2,44 @@
 
 import asyncio
 import logging
+import math
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos.triptych.v1 import classifier_pb2_grpc
-from serving.batcher import Batcher
+from serving.batcher import Batcher, Batching
+from serving.compute_budget import ComputeBudget
 from serving.engine import Engine, LoadedVersion
-from serving.errors import RepositoryError
 from serving.manager import Manager
-from serving.observability import HttpEndpoints, Metrics, configure_logging
+from serving.model_config import ModelConfig
+from serving.observability import Metrics, configure_logging
 from serving.protocols.triptych_v1 import SERVICE, ClassifierService
-from serving.repository import VersionFolder, scan
-from serving.runtime.servable import Servable
+from serving.repository import VersionFolder
+from serving.runtime.cache import Cache
+from serving.runtime.opening import Wish
+from serving.runtime.servable import Servable, limit_tensorflow
 from serving.settings import Settings
+from serving.statistics import VersionStatistics
 from serving.version_policy import State
+from serving.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 ARRIVAL_SECONDS = 0.1  # from a client's sending a call until it begins here
+MAX_PENDING_CALLS = 20_000
 LAST_GRACE_SECONDS = 0.5  # for answers to leave; health watches, say, would stay for ever
 
-Snapshot = Mapping[str, Mapping[int, VersionFolder]]
+T = TypeVar("T")
 
 
 class Ready(NamedTuple):
@@ -46,18 +54,28 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = Metrics()
+        self._cache = Cache(settings.cache)
+        self._budget = ComputeBudget(settings.threads)
         self._workers = ThreadPoolExecutor(settings.preprocess_threads, "preprocess")
         self._loader = ThreadPoolExecutor(1, "load")  # one at a time, as it takes the processors
         self._manager = Manager(self._load, on_change=self._on_change)
+        self._watcher = Watcher(settings.repository, self._manager, settings.poll_seconds)
         self._engine = Engine(self._manager, self._metrics, settings, self._workers)
         self._health = health.aio.HealthServicer()
-        self._http = HttpEndpoints(self._metrics, self._why_not_ready)
+        self._parts: dict[str, Any] = {
+            "engine": self._engine,
+            "manager": self._manager,
+            "watcher": self._watcher,
+            "metrics": self._metrics,
+            "settings": settings,
+            "why_not_ready": self._why_not_ready,
+        }
+        self._http = self._build_http()
         self._grpc = self._build_grpc()
         self._ready: dict[str, bool] = {}  # every model that was ever seen
         self._announcing = asyncio.Lock()
         self._started = False  # the whole repository has been tried once
         self._stopping = False
-        self._seen: Snapshot | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> Ready:
@@ -66,13 +84,13 @@ class Server:
         Raises: OSError if a port is taken; RepositoryError if the repository cannot be listed.
         """
         grpc_port = self._listen_grpc()
-        http_port = self._listen_http()
+        http_port = await self._http.start(self._settings.host, self._settings.http_port)
         await self._announce()
         await self._grpc.start()
         await self.rescan()
         self._started = True
         await self._announce()
-        self._spawn(self._watch())
+        self._watcher.start()
         if not any(self._ready.values()):
             logger.warning("not ready: %s", self._why_not_ready())
         return Ready(grpc_port, http_port, self._newest())
@@ -82,14 +100,13 @@ class Server:
 
         Raises: RepositoryError if it cannot be listed.
         """
-        # Not the loader's thread: a new version of one model need not wait until another's loads.
-        self._seen = await asyncio.to_thread(scan, self._settings.repository)
-        await self._manager.reconcile(self._seen)
+        await self._watcher.rescan()
         await self._announce()
 
     async def stop(self) -> None:
         """Refuses what is new, answers what is in progress within drain_seconds, and unloads."""
         self._stopping = True
+        await self._watcher.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -107,7 +124,7 @@ class Server:
         await asyncio.sleep(ARRIVAL_SECONDS)
         await self._grpc.stop(LAST_GRACE_SECONDS)
         await self._manager.close()
-        await asyncio.to_thread(self._http.stop)
+        await self._http.stop()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._loader.shutdown(wait=False, cancel_futures=True)
 
@@ -115,17 +132,58 @@ class Server:
         server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", self._settings.max_request_bytes),
-                ("grpc.so_reuseport", 0),  # a second server on the port is a mistake
+                # Calls that gRPC has, and this loop has not seen yet. Beyond 1,000, its own limit,
+                # it drops some with CANCELLED and no reason, where the queue would say one.
+                ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
+                # Unless it is asked for, a second server on the port is a mistake.
+                ("grpc.so_reuseport", int(self._settings.reuse_port)),
             ]
         )
-        service = ClassifierService(
-            self._engine, self._manager, self._metrics, self._settings.max_inputs_per_request
+        classifier_pb2_grpc.add_ClassifierServicer_to_server(
+            ClassifierService(**self._parts), server
         )
-        classifier_pb2_grpc.add_ClassifierServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = [SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        with suppress(ImportError):
+            from tritonclient.grpc import service_pb2_grpc
+
+            from serving.protocols import open_inference
+            service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+                open_inference.InferenceService(**self._parts), server
+            )
+            names.append(open_inference.SERVICE)
+        with suppress(ImportError):
+            from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+            from serving.protocols import tensorflow_serving
+            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+                tensorflow_serving.PredictionService(**self._parts), server
+            )
+            model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+                tensorflow_serving.ModelService(**self._parts), server
+            )
+            names += tensorflow_serving.SERVICES
         reflection.enable_server_reflection(names, server)
         return server
+
+    def _build_http(self) -> Any:
+        routers = []
+        with suppress(ImportError):
+            from serving.protocols import open_inference_rest
+            routers.append(open_inference_rest.router(**self._parts))
+        with suppress(ImportError):
+            from serving.protocols import tensorflow_serving_rest
+            routers.append(tensorflow_serving_rest.router(**self._parts))
+        try:
+            from serving.protocols.http import HttpServer, build_app
+        except ImportError:
+            from serving.observability import HttpEndpoints
+            class Old(HttpEndpoints):
+                async def start(self, host, port): return super().start(host, port)
+                async def stop(self): super().stop()
+            return Old(self._metrics, self._why_not_ready)
+        return HttpServer(build_app(**self._parts, routers=routers))
 
     def _listen_grpc(self) -> int:
         host, port = self._settings.host, self._settings.grpc_port
@@ -137,61 +195,55 @@ class Server:
                 "address of this machine. Choose another with --grpc-port (0: any free one)"
             ) from error
 
-    def _listen_http(self) -> int:
-        host, port = self._settings.host, self._settings.http_port
-        try:
-            return self._http.start(host, port)
-        except OSError as error:
-            raise OSError(
-                f"cannot listen on {host} port {port} for HTTP: {error.strerror}. Choose another "
-                "with --http-port (0: any free one)"
-            ) from error
-
-    async def _watch(self) -> None:
-        """Follows the repository. A slow load or drain of one model holds up no other."""
-        complaint = ""
-        while True:
-            await asyncio.sleep(self._settings.poll_seconds)
-            try:
-                snapshot = await asyncio.to_thread(scan, self._settings.repository)
-            except Exception as error:
-                if str(error) != complaint:
-                    logger.error(
-                        "%s What is loaded goes on serving",
-                        error,
-                        exc_info=not isinstance(error, RepositoryError),
-                    )
-                complaint = str(error)
-                continue
-            complaint = ""
-            if snapshot != self._seen:
-                self._seen = snapshot
-                self._spawn(self._follow(snapshot))
-
-    async def _follow(self, snapshot: Snapshot) -> None:
-        try:
-            await self._manager.reconcile(snapshot)
-        except Exception:
-            logger.exception("the repository could not be followed, and will be again")
-            self._seen = None
-
     async def _load(self, folder: VersionFolder) -> LoadedVersion:
         loop = asyncio.get_running_loop()
         servable = await loop.run_in_executor(self._loader, self._load_blocking, folder)
+        statistics = VersionStatistics()
+        endpoint = servable.endpoints[servable.default_endpoint]
+
+        def on_batch(rows: int, nanoseconds: int) -> None:
+            statistics.batch(rows, nanoseconds)
+            self._metrics.batch(folder.name, rows)
+
         batcher = Batcher(
-            servable.predict,
-            max_batch_size=self._settings.max_batch_size,
-            batch_timeout_seconds=self._settings.batch_timeout_seconds,
-            max_queue_size=self._settings.max_queue_size,
-            on_batch=lambda size, seconds: self._metrics.batch(folder.name, size),
+            servable.executor,
+            self._batching(servable, folder.config),
+            batched=endpoint.batched,
+            budget=self._budget,
+            on_batch=on_batch,
         )
-        return LoadedVersion(servable, batcher)
+        return LoadedVersion(servable, batcher, statistics)
+
+    def _batching(self, servable: Servable, config: ModelConfig) -> Batching:
+        """The model's own settings, then the server's; the batch size, where none is set, is the
+        best that was measured."""
+        own, settings = config.batching, self._settings
+        best = min(servable.best_batch_size, settings.max_batch_size)
+        timeout_us = _either(own.batch_timeout_us, settings.batch_timeout_us)
+        queue_timeout_ms = _either(own.queue_timeout_ms, settings.queue_timeout_ms)
+        return Batching(
+            max_batch_size=_either(own.max_batch_size, best),
+            batch_timeout_seconds=timeout_us / 1e6,
+            max_queue_size=_either(own.max_queue_size, settings.max_queue_size),
+            queue_timeout_seconds=queue_timeout_ms / 1e3 or math.inf,
+            allowed_batch_sizes=own.allowed_batch_sizes or (),
+        )
 
     def _load_blocking(self, folder: VersionFolder) -> Servable:
-        servable = Servable.load(folder.path, self._settings.executor, self._settings.limits)
+        settings, config = self._settings, folder.config
+        wish = Wish(
+            executor=config.executor or settings.executor,
+            precision=config.precision or settings.precision,
+            threads=settings.threads,
+            max_batch_size=_either(config.batching.max_batch_size, settings.max_batch_size),
+            seconds=settings.measure_seconds,
+        )
+        limit_tensorflow(settings.threads)
+        limits = config.limits_over(settings.limits)
+        servable = Servable.load(folder.path, limits=limits, wish=wish, cache=self._cache)
         try:
             servable.check_golden()
-            servable.warm_up((1, self._settings.max_batch_size))
+            servable.warm_up((1, self._batching(servable, folder.config).max_batch_size))
         except BaseException:
             servable.close()
             raise
@@ -238,6 +290,10 @@ class Server:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _either(own: T | None, default: T) -> T:
+    return default if own is None else own
 
 
 async def serve(settings: Settings, on_ready: Callable[[Ready], None] | None = None) -> None:

@@ -1,13 +1,14 @@
 """Everything that can be set about a server: TRIPTYCH_* in the environment, or the command line."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
+import platformdirs
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.runtime.decoding import Limits
+from serving.runtime.threads import thread_budget
 
 PREFIX = "TRIPTYCH_"
 MIB = 2**20
@@ -26,7 +27,28 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is all of them")
     grpc_port: int = Field(8500, ge=0, le=65535, description="0 takes any free port")
     http_port: int = Field(8501, ge=0, le=65535, description="0 takes any free port")
-    executor: Literal["openvino", "tensorflow"] = Field("openvino", description="what predicts")
+    workers: int = Field(
+        1, ge=1, le=256, description="processes on one port; one serves some eight cores"
+    )
+    reuse_port: bool = Field(False, description="share the ports with other servers")
+    executor: Literal["auto", "openvino", "tensorflow"] = Field(
+        "auto", description="what computes; auto measures both at load, and takes the faster"
+    )
+    precision: Literal["f32", "auto"] = Field(
+        "f32", description="auto admits bf16 where the golden inputs keep their scores"
+    )
+    threads: int = Field(
+        default_factory=thread_budget,
+        ge=1,
+        description="that compute, of all models together; by default what the CPU quota gives",
+    )
+    cache: Path | None = Field(
+        default_factory=lambda: platformdirs.user_cache_path("triptych"),
+        description="folder for compiled models and what was measured; losing it costs time only",
+    )
+    measure_seconds: float = Field(
+        2.0, ge=0, le=600, description="for finding a model's fastest executor and batch, once"
+    )
     poll_seconds: float = Field(
         1.0, gt=0, le=3600, description="between two looks at the repository"
     )
@@ -35,13 +57,18 @@ class Settings(BaseSettings):
         "INFO", description="the least that is logged"
     )
 
-    max_batch_size: int = Field(32, ge=1, description="inputs that are predicted together")
-    batch_timeout_seconds: float = Field(
-        0.0, ge=0, le=60, description="that a lone input waits for company"
+    max_batch_size: int = Field(
+        32, ge=1, description="inputs that are computed together; the best size is measured"
+    )
+    batch_timeout_us: int = Field(
+        0, ge=0, le=60_000_000, description="that a lone input waits for company"
     )
     max_queue_size: int = Field(1024, ge=1, description="inputs that wait, for each model")
+    queue_timeout_ms: int = Field(
+        0, ge=0, le=3_600_000, description="that an input waits at most; 0: as its caller does"
+    )
     preprocess_threads: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+        default_factory=thread_budget,
         ge=1,
         description="that decode and preprocess; one for each processor by default",
     )

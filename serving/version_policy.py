@@ -70,13 +70,34 @@ class Unload:
     number: int
 
 
-def latest(versions: Collection[Version]) -> set[int]:
-    """The newest version that is on disk and that serves, or could: none or one.
+@dataclass(frozen=True)
+class Latest:
+    """The newest `count`. One that failed is passed over, and an older one serves in its place."""
 
-    A version that failed is passed over, so that an older one serves in its place. One that is
-    loaded counts whatever became of its files, for it does not need them any more.
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class All:
+    """Every version on disk."""
+
+
+@dataclass(frozen=True)
+class Specific:
+    """These numbers and no others, whatever is newer."""
+
+    numbers: frozenset[int]
+
+
+Policy = Latest | All | Specific
+
+
+def aspired(versions: Collection[Version], policy: Policy) -> set[int]:
+    """The versions on disk that the policy asks for and that serve, or could.
+
+    One that is loaded counts whatever became of its files, for it does not need them any more.
     """
-    candidates = [
+    candidates = {
         version.number
         for version in versions
         if version.on_disk
@@ -84,16 +105,24 @@ def latest(versions: Collection[Version]) -> set[int]:
             version.state in (State.LOADING, State.READY)
             or (version.state in LOADABLE and version.complete)
         )
-    ]
-    return {max(candidates)} if candidates else set()
+    }
+    match policy:
+        case Latest(count):
+            return set(sorted(candidates, reverse=True)[:count])
+        case Specific(numbers):
+            return candidates & numbers
+        case All():
+            return candidates
 
 
-def next_action(versions: Collection[Version], aspired: Collection[int]) -> Load | Unload | None:
+def next_action(
+    versions: Collection[Version], aspired: Collection[int], *, keep_one: bool = True
+) -> Load | Unload | None:
     """At most one step towards serving the aspired versions, and only those.
 
     1. An unload that was begun is ended.
-    2. The lowest ready version that is not aspired is unloaded, if another one is ready or no
-       version is on disk any more.
+    2. The lowest ready version that is not aspired is unloaded, if another one is ready, no
+       version is on disk any more, or none is to be kept (`keep_one`).
     3. The highest aspired version that is not loaded is loaded.
     """
     quiescing = [v.number for v in versions if v.state is State.QUIESCING]
@@ -102,7 +131,7 @@ def next_action(versions: Collection[Version], aspired: Collection[int]) -> Load
 
     ready = [v.number for v in versions if v.state is State.READY]
     unwanted = [number for number in ready if number not in aspired]
-    withdrawn = not any(v.on_disk for v in versions)
+    withdrawn = not keep_one or not any(v.on_disk for v in versions)
     if unwanted and (len(ready) > 1 or withdrawn):
         return Unload(min(unwanted))
 

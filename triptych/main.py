@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from triptych import (
+    bench,
     classify,
     export,
     health,
@@ -51,7 +52,7 @@ models = typer.Typer(
     help="Which networks there are, what they cost, and what a server has.",
 )
 
-for verb in (train, export, serve, classify, health, quickstart):
+for verb in (train, export, serve, classify, bench, health, quickstart):
     app.command(verb.__name__.rpartition(".")[2], epilog=verb.EXAMPLE)(verb.command)
 for verb in (models_list, models_describe, models_import, models_serving):
     models.command(verb.__name__.rpartition("_")[2], epilog=verb.EXAMPLE)(verb.command)

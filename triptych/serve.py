@@ -1,4 +1,4 @@
-"""`triptych serve`: a repository's models over gRPC."""
+"""`triptych serve`: a repository's models over gRPC and HTTP."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,12 +19,17 @@ def command(
     ] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Default 8500; 0: any free.")] = None,
     http_port: Annotated[
-        int | None, typer.Option(help="Default 8501, for /metrics, /healthz and /readyz.")
+        int | None, typer.Option(help="Default 8501: REST, curl, /metrics.")
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Default 127.0.0.1; 0.0.0.0 listens on all addresses.")
     ] = None,
-    executor: Annotated[str | None, typer.Option(help="openvino (default) or tensorflow.")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="auto (default: the faster), openvino or tensorflow.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Default 1; processes that share the ports.")
+    ] = None,
 ) -> None:
     """Serve every model of a repository, the newest version of each, until SIGTERM or Ctrl-C.
 
@@ -44,23 +49,25 @@ def command(
         "http_port": http_port,
         "host": host,
         "executor": executor,
+        "workers": workers,
     }
     try:
         settings = Settings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         fail(explain(error), 2)
     from serving.server import serve
+    from serving.supervisor import supervise
 
     def on_ready(ready: "Ready") -> None:
         typer.echo(
             f"serving {settings.repository} on {settings.host}:{ready.grpc_port} (gRPC) and"
-            f" http://{settings.host}:{ready.http_port}/metrics"
+            f" http://{settings.host}:{ready.http_port}, {settings.threads} threads compute"
         )
         for name, version in ready.models:
             typer.echo(f"  {name}, version {version}")
         typer.echo(f"call it: triptych classify FILE... --server localhost:{ready.grpc_port}")
 
     try:
-        asyncio.run(serve(settings, on_ready))
+        asyncio.run((serve if settings.workers == 1 else supervise)(settings, on_ready))
     except (TriptychError, OSError) as error:
         fail(error)

@@ -6,9 +6,11 @@ from serving.errors import (
     BadVersion,
     InternalError,
     InvalidInput,
+    LabelNotFound,
     ModelNotFound,
     ModelUnavailable,
     QueueFull,
+    QueueTimeout,
     RepositoryError,
     TriptychError,
 )
@@ -16,8 +18,10 @@ from serving.errors import (
 STATUS: dict[type[TriptychError], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     ModelNotFound: grpc.StatusCode.NOT_FOUND,
+    LabelNotFound: grpc.StatusCode.NOT_FOUND,
     ModelUnavailable: grpc.StatusCode.UNAVAILABLE,
     QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    QueueTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
     InternalError: grpc.StatusCode.INTERNAL,
     # These are an operator's to see, and reach no caller.
     BadVersion: grpc.StatusCode.FAILED_PRECONDITION,

@@ -1,5 +1,6 @@
 """triptych.v1.Classifier: translation and validation. The proto's comments are the reference."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,46 +14,75 @@ from serving.errors import InvalidInput, ModelNotFound, TriptychError
 from serving.manager import Manager, VersionStatus
 from serving.observability import Metrics
 from serving.protocols.status import details, number_of, status_of
+from serving.runtime.opening import Report
+from serving.settings import Settings
 from serving.version_policy import State
 
 SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
 DEFAULT_TOP_K = 5
+MAX_IN_FLIGHT = 256  # requests of one stream
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
-    def __init__(self, engine: Engine, manager: Manager, metrics: Metrics, max_inputs: int) -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        manager: Manager,
+        metrics: Metrics,
+        settings: Settings,
+        **others: object,
+    ) -> None:
         self._engine = engine
         self._manager = manager
         self._metrics = metrics
-        self._max_inputs = max_inputs
+        self._max_inputs = settings.max_inputs_per_request
 
     async def Classify(
         self, request: classifier_pb2.ClassifyRequest, context: Context
     ) -> classifier_pb2.ClassifyResponse:
-        began = time.perf_counter()
-        status = grpc.StatusCode.CANCELLED  # by the caller, unless another one follows
-        model = request.model
+        answer = await self._classify(request)
+        if isinstance(answer, TriptychError):
+            await context.abort(status_of(answer), details(str(answer)))
+        context.set_trailing_metadata(answer.account.metadata())
+        return _response(answer)
+
+    async def ClassifyStream(
+        self, requests: AsyncIterator[classifier_pb2.ClassifyStreamRequest], context: Context
+    ) -> AsyncIterator[classifier_pb2.ClassifyStreamResponse]:
+        """Reads on while others are answered, up to MAX_IN_FLIGHT: then the client waits."""
+        answers: asyncio.Queue[classifier_pb2.ClassifyStreamResponse | None] = asyncio.Queue()
+        room = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+        async def answer(request: classifier_pb2.ClassifyStreamRequest) -> None:
+            given = await self._classify(request.request)
+            if isinstance(given, TriptychError):
+                response = classifier_pb2.ClassifyStreamResponse(id=request.id, error=_error(given))
+            else:
+                response = classifier_pb2.ClassifyStreamResponse(
+                    id=request.id, response=_response(given)
+                )
+            answers.put_nowait(response)
+
+        async def read() -> None:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    async for request in requests:
+                        await room.acquire()
+                        group.create_task(answer(request))
+            finally:
+                answers.put_nowait(None)
+
+        reading = asyncio.create_task(read())
         try:
-            self._validate(request)
-            model = self._engine.model_name(request.model)
-            classification = await self._engine.classify(
-                model=model,
-                version=request.version if request.HasField("version") else None,
-                inputs=[_item(given) for given in request.inputs],
-                top_k=request.top_k if request.HasField("top_k") else DEFAULT_TOP_K,
-                min_score=request.min_score,
-            )
-            _require_one(classification.results)
-            status = grpc.StatusCode.OK
-            return _response(classification)
-        except Exception as error:
-            refusal = error if isinstance(error, TriptychError) else internal_error(error)
-            status = status_of(refusal)
-            await context.abort(status, details(str(refusal)))
+            while (response := await answers.get()) is not None:
+                yield response
+                room.release()  # only now: a client that reads nothing is read from no more
+            await reading
         finally:
-            self._metrics.request(model, status.name, time.perf_counter() - began)
+            reading.cancel()
 
     async def ListModels(
         self, request: classifier_pb2.ListModelsRequest, context: Context
@@ -82,7 +112,35 @@ class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
                 name=name,
                 manifest=described.manifest if described else None,
                 versions=[_version(status) for status in versions.values()],
+                version_labels=self._manager.labels(name),
             )
+
+    async def _classify(
+        self, request: classifier_pb2.ClassifyRequest
+    ) -> Classification | TriptychError:
+        began = time.perf_counter()
+        status = grpc.StatusCode.CANCELLED  # by the caller, unless another one follows
+        model = request.model
+        try:
+            self._validate(request)
+            model = self._engine.model_name(request.model)
+            classification = await self._engine.classify(
+                model=model,
+                version=request.version if request.HasField("version") else None,
+                inputs=[_item(given) for given in request.inputs],
+                top_k=request.top_k if request.HasField("top_k") else DEFAULT_TOP_K,
+                min_score=request.min_score,
+                label=request.version_label or None,
+            )
+            _require_one(classification.results)
+            status = grpc.StatusCode.OK
+            return classification
+        except Exception as error:
+            refusal = error if isinstance(error, TriptychError) else internal_error(error)
+            status = status_of(refusal)
+            return refusal
+        finally:
+            self._metrics.request(model, "triptych", status.name, time.perf_counter() - began)
 
     def _validate(self, request: classifier_pb2.ClassifyRequest) -> None:
         if not request.inputs:
@@ -91,6 +149,11 @@ class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
             raise InvalidInput(
                 f"the request has {len(request.inputs)} inputs, and {self._max_inputs} are "
                 "allowed: send several requests, or raise TRIPTYCH_MAX_INPUTS_PER_REQUEST"
+            )
+        if request.HasField("version") and request.version_label:
+            raise InvalidInput(
+                f"the request names version {request.version} and version label "
+                f"{request.version_label!r}: leave one of them out"
             )
         if request.HasField("top_k") and request.top_k < 1:
             raise InvalidInput(
@@ -134,21 +197,32 @@ def _require_one(results: Sequence[list[Label] | TriptychError]) -> None:
 
 
 def _response(classification: Classification) -> classifier_pb2.ClassifyResponse:
+    account = classification.account
     return classifier_pb2.ClassifyResponse(
         model=classification.model,
         version=classification.version,
         results=[_result(result) for result in classification.results],
-        timing=classifier_pb2.Timing(**classification.timing._asdict()),
+        timing=classifier_pb2.Timing(
+            total_us=classification.total_us,
+            preprocess_us=account.decode_us,
+            queue_us=account.queue_us,
+            predict_us=account.compute_us,
+            batch_size=account.batch_size,
+            executor=account.executor,
+        ),
     )
 
 
 def _result(result: list[Label] | TriptychError) -> classifier_pb2.Result:
     if isinstance(result, TriptychError):
-        error = classifier_pb2.Error(code=number_of(result), message=details(str(result)))
-        return classifier_pb2.Result(error=error)
+        return classifier_pb2.Result(error=_error(result))
     return classifier_pb2.Result(
         labels=[classifier_pb2.Label(**label._asdict()) for label in result]
     )
+
+
+def _error(error: TriptychError) -> classifier_pb2.Error:
+    return classifier_pb2.Error(code=number_of(error), message=details(str(error)))
 
 
 def _newest_ready(versions: Sequence[VersionStatus]) -> VersionStatus | None:
@@ -172,4 +246,23 @@ def _version(status: VersionStatus) -> classifier_pb2.VersionStatus:
         state=classifier_pb2.VersionStatus.State.Value(status.state.name),
         reason=status.reason,
         executor=status.executor_name,
+        **_findings(status.report),
     )
+
+
+def _findings(report: Report | None) -> dict[str, Any]:
+    if report is None:
+        return {}
+    return {
+        "precision": report.precision,
+        "precision_difference": report.difference,
+        "best_batch_size": report.best_batch_size,
+        "speeds": [
+            classifier_pb2.Speed(
+                executor=executor, batch_size=size, examples_per_second=round(speed, 1)
+            )
+            for executor, speeds in report.speeds.items()
+            for size, speed in speeds.items()
+        ],
+        "notes": report.notes,
+    }

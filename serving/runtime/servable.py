@@ -1,13 +1,15 @@
 """A loaded version: manifest, endpoints, warm-up, and the proof that it is what was trained.
 
-What computes `predict` is an executor, how bytes are read is `serving.runtime.decoding`'s
-matter, and when to load which version is the server's.
+Which executor computes is `serving.runtime.opening`'s matter, how bytes are read is
+`serving.runtime.decoding`'s, and when to load which version the server's.
 """
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,120 +17,222 @@ import numpy.typing as npt
 from protos.triptych.v1 import manifest_pb2
 from serving.errors import BadVersion, InvalidInput
 from serving.runtime import decoding
+from serving.runtime.cache import Cache
 from serving.runtime.decoding import DEFAULT_LIMITS, Limits
-from serving.runtime.executors import EXECUTORS, Executor, Scores
-from serving.runtime.manifest import read_golden, read_manifest, verify_files
+from serving.runtime.endpoint import (
+    Endpoint,
+    Tensors,
+    TensorSpec,
+    names,
+    shape_text,
+    type_name,
+)
+from serving.runtime.executors import Executor, Outputs
+from serving.runtime.manifest import MANIFEST, read_golden, read_manifest, verify_files
+from serving.runtime.opening import BF16_SCORE_TOLERANCE, Report, Wish, open_endpoint
 
 GOLDEN_TOLERANCE = 1e-4  # between a golden score and what this machine computes
-ENDPOINTS = ("preprocess", "predict")
+ENDPOINTS = ("preprocess", "predict", "classify")
+RAW_ENDPOINTS = frozenset({"classify", "serving_default"})  # of ours: encoded inputs
+SERVING_DEFAULT = "serving_default"
 
 Decoded = npt.NDArray[Any] | str
+
+
+class Scores(NamedTuple):
+    logits: npt.NDArray[np.float32]  # [B, K]
+    scores: npt.NDArray[np.float32]  # [B, K], after softmax
 
 
 class Servable:
     """All methods but `close` may be called from many threads at once.
 
-    `name` is the manifest's, `version` the folder's number, or 0 if it has another name.
+    name, version:    the manifest's, and the folder's number, or 0 if it has another name.
+    manifest:         None for a SavedModel that triptych did not write: its endpoints are served.
+    endpoints:        by name, as the SavedModel's signatures.
+    default_endpoint: the one that `executor` computes and whose calls share batches.
+    raw_endpoints:    which take encoded files or text, one string an example.
     """
 
     def __init__(
         self,
         folder: Path,
-        manifest: manifest_pb2.Manifest,
+        manifest: manifest_pb2.Manifest | None,
         golden: Sequence[manifest_pb2.GoldenExample],
         saved_model: Any,
-        executor: Executor,
         limits: Limits,
     ) -> None:
+        from serving.runtime.executors.tensorflow import Call  # which imports TensorFlow
+
         self.manifest = manifest
-        self.name = manifest.name
+        self.name = manifest.name if manifest else folder.parent.name
         self.version = int(folder.name) if folder.name.isdecimal() else 0
-        self.executor_name = executor.name
+        self.labels: Sequence[str] = list(manifest.labels) if manifest else []
         self._golden = golden
         self._saved_model = saved_model  # which owns the variables that its signatures use
-        self._preprocess = saved_model.signatures["preprocess"]
-        ((self._decoded_name, self._decoded_spec),) = _arguments(self._preprocess)
-        ((_, self._examples_spec),) = _arguments(saved_model.signatures["predict"])
-        self._executor = executor
+        self._signatures = dict(saved_model.signatures)
+        self._calls = {name: Call(signature) for name, signature in self._signatures.items()}
         self._limits = limits
+        endpoints = {
+            name: _endpoint(name, signature) for name, signature in self._signatures.items()
+        }
+        self.endpoints: Mapping[str, Endpoint] = endpoints
+        if manifest is not None:
+            # Of one input: the first axis of a waveform, though of any size, is no batch.
+            endpoints["preprocess"] = endpoints["preprocess"]._replace(batched=False)
+            self.default_endpoint = "predict"
+            self.raw_endpoints = RAW_ENDPOINTS
+            self._input = manifest.input
+            ((self._decoded_name, self._decoded_spec),) = self.endpoints[
+                "preprocess"
+            ].inputs.items()
+        else:
+            known = sorted(self.endpoints)
+            self.default_endpoint = SERVING_DEFAULT if SERVING_DEFAULT in known else known[0]
+            self.raw_endpoints = frozenset()
+        self.executor: Executor
+        self.report: Report
 
     @classmethod
     def load(
-        cls, folder: Path, executor: str = "openvino", limits: Limits = DEFAULT_LIMITS
+        cls,
+        folder: Path,
+        executor: str = "openvino",
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        wish: Wish | None = None,
+        cache: Cache | None = None,
     ) -> Self:
         """Blocking: tens of milliseconds for a small model, and seconds for TensorFlow's import.
 
+        Args:   wish: how to open the default endpoint, instead of `executor` with one thread.
         Raises: BadVersion if a file is missing or changed, or is not what an export writes.
         """
-        manifest = read_manifest(folder)
-        verify_files(folder, manifest)
-        golden = read_golden(folder)
+        manifest, golden = None, []
+        if (folder / MANIFEST).exists():
+            manifest = read_manifest(folder)
+            verify_files(folder, manifest)
+            golden = read_golden(folder)
         saved_model = _load_saved_model(folder, _import_tensorflow())
-        try:
-            compiled = EXECUTORS[executor](saved_model.signatures["predict"])
-        except Exception as error:
-            others = " or ".join(name for name in EXECUTORS if name != executor)
-            raise BadVersion(
-                f"the `predict` endpoint cannot be compiled by {executor} ({_first_line(error)}): "
-                f"try the executor {others}"
-            ) from error
-        return cls(folder, manifest, golden, saved_model, compiled, limits)
+        if manifest is not None:
+            _require(saved_model, ENDPOINTS)
+        servable = cls(folder, manifest, golden, saved_model, limits)
+        servable._open(wish or Wish(executor), cache or Cache(None), _fingerprint(folder, manifest))
+        return servable
+
+    @property
+    def executor_name(self) -> str:
+        return self.executor.name
+
+    @property
+    def precision(self) -> str:
+        return self.executor.precision
+
+    @property
+    def best_batch_size(self) -> int:
+        return self.report.best_batch_size
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Raises: InvalidInput, with the names that there are."""
+        if name not in self.endpoints:
+            raise InvalidInput(
+                f"model {self.name!r} has no endpoint {name[:100]!r}. It has "
+                f"{names(self.endpoints)}"
+            )
+        return self.endpoints[name]
+
+    def run(self, endpoint: str, inputs: Tensors) -> Outputs:
+        """Any endpoint, computed by TensorFlow. Blocking. Raises: InvalidInput."""
+        self.endpoint(endpoint).check(inputs)
+        outputs: Outputs = self._calls[endpoint](inputs)
+        return outputs
 
     def decode(self, item: bytes | str) -> Decoded:
         """What `preprocess` takes. Raises: InvalidInput."""
-        return decoding.decode(item, self.manifest.input, self._limits)
+        return decoding.decode(item, self._input, self._limits)
 
     def preprocess(self, decoded: Decoded) -> npt.NDArray[Any]:
         """One example, without batch axis. Raises: InvalidInput if `decoded` does not fit."""
         value = np.array(decoded, object) if isinstance(decoded, str) else decoded
         _check(self._decoded_name, value, self._decoded_spec)
-        # By keyword: by position, TensorFlow takes up to twenty times as long.
-        outputs = self._preprocess(**{self._decoded_name: decoded})
-        example: npt.NDArray[Any] = outputs["example"].numpy()
+        example: npt.NDArray[Any] = self._calls["preprocess"]({self._decoded_name: decoded})[
+            "example"
+        ]
         return example
 
     def predict(self, examples: npt.NDArray[Any]) -> Scores:
         """[B, ...] -> [B, K]. Blocking. Raises: InvalidInput if `examples` do not fit."""
         # TensorFlow itself takes any shape without a word, and computes something.
-        _check("examples", examples, self._examples_spec)
-        return self._executor.predict(examples)
+        _check("examples", examples, self.endpoints["predict"].inputs["examples"])
+        outputs = self.executor.run({"examples": examples})
+        return Scores(outputs["logits"], outputs["scores"])
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """So that no caller waits for what is compiled at a shape's first use."""
-        for golden in self._golden:
-            example = self._golden_example(golden)
-            for size in batch_sizes:
-                self.predict(np.repeat(example[np.newaxis], size, axis=0))
+        batched = self.endpoints[self.default_endpoint].batched
+        for probe in self._probes():
+            for size in batch_sizes if batched else (1,):
+                batch = {name: np.repeat(value, size, axis=0) for name, value in probe.items()}
+                self.executor.run(batch if batched else probe)
 
     def check_golden(self) -> None:
-        """Raises: BadVersion if a score is more than GOLDEN_TOLERANCE off training's own."""
+        """Raises: BadVersion if a score is more than GOLDEN_TOLERANCE off training's own.
+
+        In bf16 it is BF16_SCORE_TOLERANCE; that was looked at when the executor was opened.
+        """
+        tolerance = GOLDEN_TOLERANCE if self.precision == "f32" else BF16_SCORE_TOLERANCE
         largest = 0.0
         for golden in self._golden:
             scores = self.predict(self._golden_example(golden)[np.newaxis]).scores[0]
-            if not len(scores) == len(golden.scores) == len(self.manifest.labels):
+            if not len(scores) == len(golden.scores) == len(self.labels):
                 raise BadVersion(
-                    f"{len(self.manifest.labels)} labels, {len(golden.scores)} golden scores and "
+                    f"{len(self.labels)} labels, {len(golden.scores)} golden scores and "
                     f"{len(scores)} computed ones: export the model again"
                 )
             difference = float(np.abs(scores - np.array(golden.scores, np.float32)).max())
             largest = max(largest, np.inf if np.isnan(difference) else difference)
-        if largest > GOLDEN_TOLERANCE:
+        if largest > tolerance:
             raise BadVersion(
                 f"golden scores are not reproduced by {self.executor_name}: the largest "
-                f"difference is {largest:.2g}, and {GOLDEN_TOLERANCE:g} is allowed. This is not "
+                f"difference is {largest:.2g}, and {tolerance:g} is allowed. This is not "
                 "the model that was tested: export it again"
             )
 
     def close(self) -> None:
         """Frees the memory, once the calls that still run in threads have ended."""
-        self._executor.close()
+        self.executor.close()
         self._saved_model = None
+        self._signatures = {}
+        self._calls = {}
+
+    def _open(self, wish: Wish, cache: Cache, key: str) -> None:
+        name = self.default_endpoint
+        self.executor, self.report = open_endpoint(
+            self._signatures[name], self.endpoints[name], self._probes(), wish, cache, key
+        )
+
+    def _probes(self) -> list[Tensors]:
+        """Inputs to try the default endpoint with; none where no size is known."""
+        if self.manifest is not None:
+            return [{"examples": self._golden_example(g)[np.newaxis]} for g in self._golden]
+        endpoint = self.endpoints[self.default_endpoint]
+        rng = np.random.default_rng(0)
+        probe = {}
+        for name, spec in endpoint.inputs.items():
+            shape = spec.shape
+            if shape is not None and endpoint.batched:
+                shape = (1, *shape[1:])
+            if shape is None or None in shape or spec.dtype.kind not in "fiub":
+                return []
+            values = rng.random([size or 0 for size in shape])
+            probe[name] = values.astype(spec.dtype)  # in [0, 1): no index out of any range
+        return [probe]
 
     def _golden_example(self, golden: manifest_pb2.GoldenExample) -> npt.NDArray[Any]:
         item = golden.text if golden.WhichOneof("kind") == "text" else golden.data
         try:
             # Within the default limits: a server's own may be narrower than training's.
-            return self.preprocess(decoding.decode(item, self.manifest.input))
+            return self.preprocess(decoding.decode(item, self._input))
         except InvalidInput as error:
             raise BadVersion(f"a golden input cannot be read: {error}") from error
 
@@ -141,13 +245,21 @@ def _load_saved_model(folder: Path, tensorflow: Any) -> Any:
             f"TensorFlow {tensorflow.__version__} cannot load it ({_first_line(error)}): export "
             "the model again with this release"
         ) from error
-    missing = [name for name in ENDPOINTS if name not in saved_model.signatures]
+    if not saved_model.signatures:
+        raise BadVersion(
+            "the SavedModel has no signatures, so there is nothing to serve: save it with "
+            "`signatures=`, or by `model.export` of Keras"
+        )
+    return saved_model
+
+
+def _require(saved_model: Any, endpoints: Sequence[str]) -> None:
+    missing = [name for name in endpoints if name not in saved_model.signatures]
     if missing:
         raise BadVersion(
             f"the SavedModel has no {' and no '.join(missing)} endpoint: `triptych export` "
-            "writes both"
+            "writes them all"
         )
-    return saved_model
 
 
 def _import_tensorflow() -> Any:
@@ -159,21 +271,53 @@ def _import_tensorflow() -> Any:
     return tensorflow
 
 
-def _arguments(signature: Any) -> list[tuple[str, Any]]:
-    return list(signature.structured_input_signature[1].items())
+def limit_tensorflow(threads: int) -> None:
+    """Of this process, before its first graph runs; afterwards it is as it is.
+
+    One thread a graph: many graphs at once are faster so than each on many.
+    """
+    threading = _import_tensorflow().config.threading
+    with suppress(RuntimeError):
+        threading.set_intra_op_parallelism_threads(1)
+        threading.set_inter_op_parallelism_threads(threads)
 
 
-def _check(name: str, value: npt.NDArray[Any], spec: Any) -> None:
-    wanted = tuple(spec.shape)
-    fits = len(wanted) == value.ndim and all(
-        size is None or size == given for size, given in zip(wanted, value.shape, strict=True)
+def _endpoint(name: str, signature: Any) -> Endpoint:
+    inputs = {
+        key: _spec(key, spec) for key, spec in signature.structured_input_signature[1].items()
+    }
+    outputs = {key: _spec(key, spec) for key, spec in signature.structured_outputs.items()}
+    batched = bool(inputs) and all(
+        spec.shape and spec.shape[0] is None for spec in [*inputs.values(), *outputs.values()]
     )
-    if not fits or value.dtype != spec.dtype.as_numpy_dtype:
-        shape = ", ".join("any" if size is None else str(size) for size in wanted)
+    return Endpoint(name, inputs, outputs, batched)
+
+
+def _spec(name: str, spec: Any) -> TensorSpec:
+    shape = None if spec.shape.rank is None else tuple(spec.shape)
+    return TensorSpec(name, np.dtype(spec.dtype.as_numpy_dtype), shape)
+
+
+def _check(name: str, value: npt.NDArray[Any], spec: TensorSpec) -> None:
+    if not spec.fits(value):
+        given = f"{type_name(value.dtype)} of shape {shape_text(value.shape)}"
         raise InvalidInput(
-            f"{name} is {value.dtype} of shape {list(value.shape)}, and the model takes "
-            f"{spec.dtype.name} of shape [{shape}]"
+            f"{name} is {given}, and the model takes {type_name(spec.dtype)} of shape "
+            f"{shape_text(spec.shape)}"
         )
+
+
+def _fingerprint(folder: Path, manifest: manifest_pb2.Manifest | None) -> str:
+    """Of graph and weights: the manifest has the digests, or the files themselves are read."""
+    if manifest is not None:
+        digests = {file.path: file.sha256 for file in manifest.files}
+    else:
+        digests = {}
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[path.relative_to(folder).as_posix()] = digest
+    return hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -6,13 +6,14 @@ Weights are random numbers of a seed, so that two versions of a model can be tol
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import pytest_asyncio
 import soundfile
 from google.protobuf import json_format
 from PIL import Image
@@ -107,6 +108,20 @@ class Tiny:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return Tiny(tmp_path_factory.mktemp("exported"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
+    """Of a server of three models, with small limits."""
+    from tests.serving.server_fixtures import DOMAINS, running  # slow to import
+
+    root = tmp_path_factory.mktemp("repository")
+    for domain in DOMAINS:
+        tiny.publish(root, domain)
+    async with running(
+        root, max_inputs_per_request=8, max_request_bytes=100_000, max_characters=1000
+    ) as client:
+        yield client
 
 
 def png(pixels: np.ndarray) -> bytes:

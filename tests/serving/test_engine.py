@@ -1,9 +1,8 @@
-"""Ranking, and how many inputs are taken. What goes through a whole server is in test_server.py."""
+"""`classify`: ranking, and how many inputs are taken. Tensors are in test_engine_infer.py, and
+what goes through a whole server in test_server_classify.py.
+"""
 
 import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,15 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from protos.triptych.v1 import manifest_pb2
-from serving.batcher import Batcher
-from serving.engine import Engine, rank
+from serving.engine import rank
 from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull
-from serving.manager import Manager
-from serving.observability import Metrics
-from serving.repository import VersionFolder
-from serving.runtime.executors import Scores
-from serving.settings import Settings
+from tests.serving.engine_fakes import House
 
 SCORES = arrays.arrays(
     np.float32,
@@ -44,74 +37,12 @@ def test_scores_that_are_no_numbers_are_not_ranked() -> None:
         rank(np.array([0.5, np.nan], np.float32), ["a", "b"], 5, 0.0)
 
 
-class FakeServable:
-    """An input is its own example: a number that is also its class."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.executor_name = "fake"
-        self.manifest = manifest_pb2.Manifest(labels=["zero", "one", "two"])
-        self.may_decode = threading.Event()
-        self.may_decode.set()
-
-    def decode(self, item: bytes | str) -> str:
-        self.may_decode.wait(10)
-        if item == "bug":
-            raise ZeroDivisionError("what no caller may read")
-        if item not in ("0", "1", "2"):
-            raise InvalidInput(f"{item} is no class")
-        return str(item)
-
-    def preprocess(self, decoded: str) -> np.ndarray:
-        return np.array(int(decoded))
-
-    def predict(self, examples: np.ndarray) -> Scores:
-        scores = np.eye(3, dtype=np.float32)[examples]
-        return Scores(scores, scores)
-
-    def close(self) -> None: ...
-
-
-class FakeLoaded:
-    def __init__(self, name: str) -> None:
-        self.servable = FakeServable(name)
-        self.batcher = Batcher(self.servable.predict)
-
-    async def close(self) -> None:
-        await self.batcher.close()
-
-
-class House:
-    """An engine over fakes of what is loaded."""
-
-    def __init__(self, **settings: object) -> None:
-        self.loaded: dict[str, FakeLoaded] = {}
-        self.manager = Manager(self._load)
-        self.workers = ThreadPoolExecutor(2)
-        self.engine = Engine(
-            self.manager, Metrics(), Settings(preprocess_threads=2, **settings), self.workers
-        )
-
-    async def serve(self, *names: str) -> None:
-        folders = {name: {1: VersionFolder(name, 1, Path(name), "", None)} for name in names}
-        await self.manager.reconcile(folders)
-
-    async def classify(self, *inputs: str | InvalidInput, model: str = "digits"):
-        return await self.engine.classify(model, None, inputs, top_k=1, min_score=0.0)
-
-    async def _load(self, folder: VersionFolder) -> FakeLoaded:
-        self.loaded[folder.name] = FakeLoaded(folder.name)
-        return self.loaded[folder.name]
-
-
 @pytest.fixture
 async def house():
     house = House(max_queue_size=4)
     await house.serve("digits")
     yield house
-    house.loaded["digits"].servable.may_decode.set()
-    house.workers.shutdown()
-    await house.manager.close()
+    await house.close()
 
 
 async def test_each_input_has_its_own_result_in_order(house) -> None:
@@ -133,15 +64,33 @@ async def test_a_mistake_of_ours_is_a_number_to_the_caller(house) -> None:
     assert "no caller may read" not in str(error)
 
 
-async def test_timing_is_that_of_the_slowest_input(house) -> None:
-    timing = (await house.classify("0", "1", "2")).timing
-    parts = timing.preprocess_us + timing.queue_us + timing.predict_us
-    assert timing.predict_us > 0
-    assert parts <= timing.total_us + 3  # each is rounded
+async def test_the_account_is_that_of_the_slowest_input(house) -> None:
+    answer = await house.classify("0", "1", "2")
+    account = answer.account
+    assert (account.version, account.executor) == (1, "fake")
+    assert 1 <= account.batch_size <= 3
+    assert account.compute_us > 0
+    parts = account.decode_us + account.queue_us + account.compute_us
+    assert parts <= answer.total_us + 3  # each is rounded
+
+
+async def test_where_nothing_was_computed_the_account_is_empty(house) -> None:
+    account = (await house.classify("seven")).account
+    assert (account.queue_us, account.compute_us, account.batch_size) == (0, 0, 0)
+    assert (account.version, account.executor) == (1, "fake")
+
+
+async def test_a_model_without_labels_says_what_to_send_instead() -> None:
+    house = House(labels=())
+    await house.serve("digits")
+    with pytest.raises(InvalidInput, match=r"no labels.*send it tensors"):
+        await house.classify("0")
+    await house.close()
 
 
 async def test_a_model_need_not_be_named_where_there_is_one(house) -> None:
     assert house.engine.model_name("") == "digits"
+    assert (await house.classify("0", model="")).model == "digits"
     await house.serve("digits", "letters")
     with pytest.raises(ModelNotFound, match="digits, letters"):
         house.engine.model_name("")

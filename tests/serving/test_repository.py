@@ -35,14 +35,14 @@ def write_version(
 
 
 def write_manifest(folder: Path, sizes: dict[str, int], schema_version: int = 1) -> None:
-    manifest = manifest_pb2.Manifest(schema_version=schema_version, name="cats")
+    manifest = manifest_pb2.Manifest(schema_version=schema_version, name="cats", labels=["a"])
     for path, size_bytes in sizes.items():
         manifest.files.add(path=path, bytes=size_bytes)
     (folder / MANIFEST).write_text(json_format.MessageToJson(manifest))
 
 
 def only(root: Path) -> VersionFolder:
-    ((folder,),) = (versions.values() for versions in scan(root).values())
+    ((folder,),) = (model.versions.values() for model in scan(root).values())
     return folder
 
 
@@ -53,11 +53,11 @@ def test_whole_versions_are_found(tmp_path):
 
     found = scan(tmp_path)
 
-    assert {name: set(versions) for name, versions in found.items()} == {
+    assert {name: set(model.versions) for name, model in found.items()} == {
         "cats": {3, 12},
         "birds.v2_small-x": {1700000000},
     }
-    folder = found["cats"][12]
+    folder = found["cats"].versions[12]
     assert (folder.name, folder.version, folder.path) == ("cats", 12, tmp_path / "cats" / "12")
     assert folder.problem is None
 
@@ -146,11 +146,11 @@ def link_to_nothing(folder):
         (write(DATA, b"weights"), f"{DATA} has 7 of 700 bytes: still being copied?"),
         (write(DATA, b""), f"{DATA} has 0 of 700 bytes: still being copied?"),
         (write(DATA, b"w" * 4096), f"{DATA} has 4,096 bytes, and {MANIFEST} says 700"),
-        (write(MANIFEST, b""), f"{MANIFEST} is no manifest"),
-        (write(MANIFEST, b'{"schemaVersion": 1, "files": [{"pa'), f"{MANIFEST} is no manifest"),
-        (write(MANIFEST, b'{"schemaVersion": 1}\xff'), f"{MANIFEST} is no manifest"),
-        (write(MANIFEST, b'{"schemaVersion": 2, "madeLater": [1]}'), "schema_version 2"),
-        (write(MANIFEST, b"{}"), "schema_version 0"),
+        (write(MANIFEST, b""), f"{MANIFEST} is no Manifest"),
+        (write(MANIFEST, b'{"schemaVersion": 1, "files": [{"pa'), f"{MANIFEST} is no Manifest"),
+        (write(MANIFEST, b'{"schemaVersion": 1}\xff'), f"{MANIFEST} is no Manifest"),
+        (write(MANIFEST, b'{"schemaVersion": 2, "madeLater": [1]}'), "is of schema 2"),
+        (write(MANIFEST, b"{}"), "is of schema 0"),
         (declare("../../dogs/1/saved_model.pb", 100), "outside of its folder"),
         (declare("variables/../../../dogs/1/saved_model.pb", 100), "outside of its folder"),
         (declare("/etc/hostname", 1), "outside of its folder"),
@@ -172,9 +172,9 @@ def test_one_bad_version_leaves_the_others(tmp_path):
 
     found = scan(tmp_path)
 
-    assert found["cats"][2].problem is not None
-    assert found["cats"][1].problem is None
-    assert found["dogs"][1].problem is None
+    assert found["cats"].versions[2].problem is not None
+    assert found["cats"].versions[1].problem is None
+    assert found["dogs"].versions[1].problem is None
 
 
 @settings(deadline=None)  # it writes files
@@ -222,7 +222,7 @@ def test_no_manifest_breaks_the_scan(content):
 
 def test_deeply_nested_manifest_is_a_problem(tmp_path):
     write(MANIFEST, b"[" * 100_000)(write_version(tmp_path))
-    assert "is no manifest" in (only(tmp_path).problem or "")
+    assert "is no Manifest" in (only(tmp_path).problem or "")
 
 
 def test_fingerprint_stays_while_nothing_changes(tmp_path):
@@ -290,8 +290,11 @@ def test_links_to_versions_and_models_are_followed(tmp_path):
 
     found = scan(tmp_path / "root")
 
-    assert {name: set(versions) for name, versions in found.items()} == {"cats": {7}, "dogs": {7}}
-    assert found["cats"][7].problem is None
+    assert {name: set(model.versions) for name, model in found.items()} == {
+        "cats": {7},
+        "dogs": {7},
+    }
+    assert found["cats"].versions[7].problem is None
 
 
 def test_kubernetes_volume(tmp_path):

@@ -1,3 +1,5 @@
+"""Settings by environment: their defaults, their bounds, and what is said of a wrong one."""
+
 import os
 from pathlib import Path
 
@@ -5,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from serving.runtime.decoding import Limits
+from serving.runtime.threads import thread_budget
 from serving.settings import Settings, explain
 
 
@@ -26,10 +29,12 @@ def test_defaults():
     settings = Settings()
     assert settings.repository == Path("model_repository")
     assert (settings.host, settings.grpc_port, settings.http_port) == ("127.0.0.1", 8500, 8501)
-    assert settings.executor == "openvino"
-    assert settings.batch_timeout_seconds == 0.0
+    assert (settings.executor, settings.precision) == ("auto", "f32")
+    assert settings.batch_timeout_us == settings.queue_timeout_ms == 0
     assert settings.max_request_bytes == 64 * 1024 * 1024
-    assert settings.preprocess_threads >= 1
+    assert settings.threads == settings.preprocess_threads == thread_budget()
+    assert settings.workers == 1
+    assert settings.cache.name == "triptych"
     assert settings.limits == Limits()
 
 
@@ -39,7 +44,7 @@ def test_every_field_says_what_it_is():
 
 def test_every_number_is_bounded_below():
     for name, schema in Settings.model_json_schema()["properties"].items():
-        if schema["type"] in ("integer", "number"):
+        if schema.get("type") in ("integer", "number"):
             assert {"minimum", "exclusiveMinimum"} & schema.keys(), name
 
 
@@ -53,6 +58,13 @@ def test_variables(monkeypatch):
     assert settings.grpc_port == 0
     assert settings.executor == "tensorflow"
     assert settings.log_level == "DEBUG"
+
+
+def test_the_cache_is_where_the_user_keeps_theirs(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert Settings().cache == tmp_path / "triptych"
+    monkeypatch.setenv("TRIPTYCH_CACHE", "/elsewhere")
+    assert Settings().cache == Path("/elsewhere")
 
 
 def test_limits_are_those_that_were_set(monkeypatch):
@@ -84,10 +96,15 @@ def test_frozen():
     [
         ("TRIPTYCH_GRPC_PORT", "70000", "65535"),
         ("TRIPTYCH_HTTP_PORT", "http", "integer"),
-        ("TRIPTYCH_EXECUTOR", "torch", "'openvino' or 'tensorflow'"),
+        ("TRIPTYCH_EXECUTOR", "torch", "'auto', 'openvino' or 'tensorflow'"),
         ("TRIPTYCH_MAX_BATCH_SIZE", "0", "greater than or equal to 1"),
-        ("TRIPTYCH_BATCH_TIMEOUT_SECONDS", "-1", "greater than or equal to 0"),
-        ("TRIPTYCH_BATCH_TIMEOUT_SECONDS", "nan", "60"),
+        ("TRIPTYCH_PRECISION", "bf16", "'f32' or 'auto'"),
+        ("TRIPTYCH_THREADS", "0", "greater than or equal to 1"),
+        ("TRIPTYCH_WORKERS", "0", "greater than or equal to 1"),
+        ("TRIPTYCH_MEASURE_SECONDS", "nan", "600"),
+        ("TRIPTYCH_BATCH_TIMEOUT_US", "-1", "greater than or equal to 0"),
+        ("TRIPTYCH_BATCH_TIMEOUT_US", "0.5", "integer"),
+        ("TRIPTYCH_QUEUE_TIMEOUT_MS", "3600001", "3600000"),
         ("TRIPTYCH_POLL_SECONDS", "0", "greater than 0"),
         ("TRIPTYCH_DRAIN_SECONDS", "inf", "3600"),
         ("TRIPTYCH_MAX_AUDIO_SECONDS", "inf", "finite"),

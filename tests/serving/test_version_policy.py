@@ -7,12 +7,16 @@ from hypothesis import strategies as st
 from serving.version_policy import (
     LOADABLE,
     TRANSITIONS,
+    All,
     IllegalTransition,
+    Latest,
     Load,
+    Policy,
+    Specific,
     State,
     Unload,
     Version,
-    latest,
+    aspired,
     next_action,
     transition,
 )
@@ -88,8 +92,45 @@ LATEST = {
 
 @pytest.mark.parametrize("case", LATEST)
 def test_latest(case):
-    versions, aspired = LATEST[case]
-    assert latest(versions) == aspired
+    versions, wanted = LATEST[case]
+    assert aspired(versions, Latest()) == wanted
+
+
+# fmt: off
+POLICIES = {
+    "two":                             ([Version(1, D), Version(2, R), Version(3, N)],
+                                        Latest(2), {2, 3}),
+    "two, and the failed one is not":  ([Version(1, N), Version(2, F), Version(3, R)],
+                                        Latest(2), {1, 3}),
+    "more than there are":             ([Version(1, N)], Latest(5), {1}),
+    "all":                             ([Version(1, D), Version(2, R), Version(3, L)],
+                                        All(), {1, 2, 3}),
+    "all that can":                    ([Version(1, F), Version(2, N, complete=False),
+                                         Version(3, R, on_disk=False), Version(4, Q)],
+                                        All(), set()),
+    "specific, with an older one":     ([Version(1, N), Version(2, R), Version(3, N)],
+                                        Specific(frozenset({1, 3})), {1, 3}),
+    "specific, half of it there":      ([Version(1, R), Version(2, F)],
+                                        Specific(frozenset({1, 2, 7})), {1}),
+    "specific, and nothing for it":    ([Version(1, R)], Specific(frozenset({7})), set()),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("case", POLICIES)
+def test_policies(case):
+    versions, policy, wanted = POLICIES[case]
+    assert aspired(versions, policy) == wanted
+
+
+def test_a_policy_that_asks_for_what_is_not_there_leaves_what_serves():
+    versions = [Version(1, R), Version(2, F)]
+    assert next_action(versions, aspired(versions, Specific(frozenset({2, 3})))) is None
+
+
+@pytest.mark.parametrize(("state", "action"), [(R, Unload(1)), (Q, Unload(1)), (N, None)])
+def test_what_was_unloaded_on_request_goes_to_the_last_one(state, action):
+    assert next_action([Version(1, state)], aspired=set(), keep_one=False) == action
 
 
 NUMBERS = range(1, 5)
@@ -112,10 +153,10 @@ class Repository:
                 state = N if known is None or known.state is F else known.state
                 self.versions[number] = Version(number, state, complete=event == "finish")
 
-    def ask(self) -> Load | Unload | None:
+    def ask(self, policy: Policy) -> Load | Unload | None:
         versions = list(self.versions.values())
-        action = next_action(versions, latest(versions))
-        assert action == next_action(versions[::-1], latest(versions[::-1]))
+        action = next_action(versions, aspired(versions, policy))
+        assert action == next_action(versions[::-1], aspired(versions[::-1], policy))
         return action
 
     def become(self, number: int, *states: State) -> None:
@@ -138,17 +179,28 @@ events = st.lists(
 )
 
 
-@given(events=events, fates=st.lists(st.booleans(), min_size=60, max_size=60))
-def test_laws(events, fates):
-    """Whatever comes on disk and whichever loads fail."""
+policies = (
+    st.builds(Latest, st.integers(1, 3))
+    | st.just(All())
+    | st.builds(Specific, st.frozensets(st.sampled_from([*NUMBERS]), min_size=1))
+)
+
+
+@given(
+    events=events,
+    fates=st.lists(st.booleans(), min_size=60, max_size=60),
+    policies=st.lists(policies, min_size=12, max_size=12),
+)
+def test_laws(events, fates, policies):
+    """Whatever comes on disk, whichever loads fail, and whoever edits the policy meanwhile."""
     repository = Repository()
     fate = iter(fates)
-    for event, number in events:
+    for (event, number), policy in zip(events, policies, strict=False):
         repository.apply(event, number)
         served = bool(repository.ready)
 
         steps = 0
-        while action := repository.ask():
+        while action := repository.ask(policy):
             steps += 1
             assert steps <= 2 * len(NUMBERS), "no fixpoint"
             version = repository.versions[action.number]
@@ -156,7 +208,10 @@ def test_laws(events, fates):
                 assert version.on_disk
                 assert version.complete
                 repository.become(action.number, L)
-                assert repository.ask() is None, "asked for a second load beside the first"
+                meanwhile = repository.ask(policy)
+                assert meanwhile != action, "asked for the same load again"
+                if policy == Latest(1):
+                    assert meanwhile is None, "asked for a second load beside the first"
                 repository.become(action.number, R if next(fate) else F)
             else:
                 repository.become(action.number, Q)
@@ -168,8 +223,8 @@ def test_laws(events, fates):
 
         if repository.on_disk:
             assert repository.ready or not served
-            assert len(repository.ready) <= 1
-            wanted = latest(list(repository.versions.values()))
+            wanted = aspired(list(repository.versions.values()), policy)
+            assert len(repository.ready) <= max(1, len(wanted))
             assert not wanted or wanted == set(repository.ready)
         else:
             assert repository.versions == {}

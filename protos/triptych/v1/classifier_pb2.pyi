@@ -13,7 +13,10 @@ many takes nothing from the others.
                        says which input, why, and what to change
   RESOURCE_EXHAUSTED   the queue is full, or the message is larger than the limit
   UNAVAILABLE          the model has no version that is ready, or the server is ending
-  DEADLINE_EXCEEDED    the caller's deadline ended first
+  DEADLINE_EXCEEDED    the caller's deadline, or the model's queue_timeout_ms, ended first
+
+Every answer's trailing metadata has its account: triptych-queue-us, -decode-us,
+-compute-us, -batch-size, -version, -executor.
 """
 
 from collections import abc as _abc
@@ -39,6 +42,7 @@ class ClassifyRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_LABEL_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
@@ -46,6 +50,8 @@ class ClassifyRequest(_message.Message):
     """May be empty where the server has one model only."""
     version: _builtins.int
     """Absent: the newest version that is ready."""
+    version_label: _builtins.str
+    """A version label ("stable", "canary") of the model's model.toml, instead of a version."""
     top_k: _builtins.int
     """How many labels an input gets, best first. Absent: 5. More than the model has
     classes: all of them. 0 or less: INVALID_ARGUMENT.
@@ -61,13 +67,14 @@ class ClassifyRequest(_message.Message):
         *,
         model: _builtins.str = ...,
         version: _builtins.int | None = ...,
+        version_label: _builtins.str = ...,
         inputs: _abc.Iterable[Global___Input] | None = ...,
         top_k: _builtins.int | None = ...,
         min_score: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "_version", b"_version", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "_version", b"_version", "inputs", b"inputs", "min_score", b"min_score", "model", b"model", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "_version", b"_version", "inputs", b"inputs", "min_score", b"min_score", "model", b"model", "top_k", b"top_k", "version", b"version", "version_label", b"version_label"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
@@ -79,6 +86,59 @@ class ClassifyRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
 
 Global___ClassifyRequest: _TypeAlias = ClassifyRequest  # noqa: Y015
+
+@_typing.final
+class ClassifyStreamRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Chosen by the client, and told apart by it alone."""
+    @_builtins.property
+    def request(self) -> Global___ClassifyRequest: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        request: Global___ClassifyRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassifyStreamRequest: _TypeAlias = ClassifyStreamRequest  # noqa: Y015
+
+@_typing.final
+class ClassifyStreamResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    @_builtins.property
+    def response(self) -> Global___ClassifyResponse: ...
+    @_builtins.property
+    def error(self) -> Global___Error: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        response: Global___ClassifyResponse | None = ...,
+        error: Global___Error | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "kind", b"kind", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id", "kind", b"kind", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["response", "error"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___ClassifyStreamResponse: _TypeAlias = ClassifyStreamResponse  # noqa: Y015
 
 @_typing.final
 class Input(_message.Message):
@@ -227,6 +287,8 @@ class Timing(_message.Message):
     PREPROCESS_US_FIELD_NUMBER: _builtins.int
     QUEUE_US_FIELD_NUMBER: _builtins.int
     PREDICT_US_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    EXECUTOR_FIELD_NUMBER: _builtins.int
     total_us: _builtins.int
     preprocess_us: _builtins.int
     """decoding and the preprocess endpoint, waiting for a worker included"""
@@ -234,6 +296,9 @@ class Timing(_message.Message):
     """waiting for a batch"""
     predict_us: _builtins.int
     """the batch that the input was in"""
+    batch_size: _builtins.int
+    """of that batch, with the inputs of other callers"""
+    executor: _builtins.str
     def __init__(
         self,
         *,
@@ -241,10 +306,12 @@ class Timing(_message.Message):
         preprocess_us: _builtins.int = ...,
         queue_us: _builtins.int = ...,
         predict_us: _builtins.int = ...,
+        batch_size: _builtins.int = ...,
+        executor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["predict_us", b"predict_us", "preprocess_us", b"preprocess_us", "queue_us", b"queue_us", "total_us", b"total_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "executor", b"executor", "predict_us", b"predict_us", "preprocess_us", b"preprocess_us", "queue_us", b"queue_us", "total_us", b"total_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,9 +412,30 @@ Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
 class GetModelResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class VersionLabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    VERSION_LABELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     @_builtins.property
     def manifest(self) -> _manifest_pb2.Manifest:
@@ -357,16 +445,21 @@ class GetModelResponse(_message.Message):
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionStatus]:
         """Newest first, every version that the server knows."""
 
+    @_builtins.property
+    def version_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Of model.toml: label -> version."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         manifest: _manifest_pb2.Manifest | None = ...,
         versions: _abc.Iterable[Global___VersionStatus] | None = ...,
+        version_labels: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "name", b"name", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "name", b"name", "version_labels", b"version_labels", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -411,12 +504,30 @@ class VersionStatus(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     EXECUTOR_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    PRECISION_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    BEST_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SPEEDS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     state: Global___VersionStatus.State.ValueType
     reason: _builtins.str
     """why it FAILED"""
     executor: _builtins.str
     """"openvino" or "tensorflow", where READY"""
+    precision: _builtins.str
+    """The rest is what was found out when the version was loaded.
+    "f32" or "bf16"
+    """
+    precision_difference: _builtins.float
+    """Of the worst score, bf16 from f32 on the golden inputs. Absent: bf16 was not asked for."""
+    best_batch_size: _builtins.int
+    @_builtins.property
+    def speeds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Speed]: ...
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """why another executor or precision was not chosen"""
+
     def __init__(
         self,
         *,
@@ -424,11 +535,46 @@ class VersionStatus(_message.Message):
         state: Global___VersionStatus.State.ValueType = ...,
         reason: _builtins.str = ...,
         executor: _builtins.str = ...,
+        precision: _builtins.str = ...,
+        precision_difference: _builtins.float | None = ...,
+        best_batch_size: _builtins.int = ...,
+        speeds: _abc.Iterable[Global___Speed] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_precision_difference", b"_precision_difference", "precision_difference", b"precision_difference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_precision_difference", b"_precision_difference", "best_batch_size", b"best_batch_size", "executor", b"executor", "notes", b"notes", "precision", b"precision", "precision_difference", b"precision_difference", "reason", b"reason", "speeds", b"speeds", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__precision_difference: _TypeAlias = _typing.Literal["precision_difference"]  # noqa: Y015
+    _WhichOneofArgType__precision_difference: _TypeAlias = _typing.Literal["_precision_difference", b"_precision_difference"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision_difference) -> _WhichOneofReturnType__precision_difference | None: ...
+
+Global___VersionStatus: _TypeAlias = VersionStatus  # noqa: Y015
+
+@_typing.final
+class Speed(_message.Message):
+    """Of one executor alone, without the server around it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    EXAMPLES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    executor: _builtins.str
+    """and its precision: "openvino f32" """
+    batch_size: _builtins.int
+    examples_per_second: _builtins.float
+    def __init__(
+        self,
+        *,
+        executor: _builtins.str = ...,
+        batch_size: _builtins.int = ...,
+        examples_per_second: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "examples_per_second", b"examples_per_second", "executor", b"executor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___VersionStatus: _TypeAlias = VersionStatus  # noqa: Y015
+Global___Speed: _TypeAlias = Speed  # noqa: Y015

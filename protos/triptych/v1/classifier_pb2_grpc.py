@@ -5,7 +5,7 @@ import warnings
 
 from protos.triptych.v1 import classifier_pb2 as protos_dot_triptych_dot_v1_dot_classifier__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -39,6 +39,11 @@ class ClassifierStub:
                 request_serializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.ClassifyStream = channel.stream_stream(
+                '/triptych.v1.Classifier/ClassifyStream',
+                request_serializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
+                response_deserializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/triptych.v1.Classifier/ListModels',
                 request_serializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ListModelsRequest.SerializeToString,
@@ -56,6 +61,15 @@ class ClassifierServicer:
 
     def Classify(self, request, context):
         """One or many inputs through one version of one model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClassifyStream(self, request_iterator, context):
+        """Many requests in flight on one stream, each answered as soon as it is ready:
+        the answer has the id of its request. A request that fails is answered with
+        an error, and the stream goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -82,6 +96,11 @@ def add_ClassifierServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyRequest.FromString,
                     response_serializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'ClassifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ClassifyStream,
+                    request_deserializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.FromString,
+                    response_serializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -121,6 +140,33 @@ class Classifier:
             '/triptych.v1.Classifier/Classify',
             protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
             protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/triptych.v1.Classifier/ClassifyStream',
+            protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
+            protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

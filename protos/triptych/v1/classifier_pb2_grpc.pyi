@@ -13,7 +13,10 @@ many takes nothing from the others.
                        says which input, why, and what to change
   RESOURCE_EXHAUSTED   the queue is full, or the message is larger than the limit
   UNAVAILABLE          the model has no version that is ready, or the server is ending
-  DEADLINE_EXCEEDED    the caller's deadline ended first
+  DEADLINE_EXCEEDED    the caller's deadline, or the model's queue_timeout_ms, ended first
+
+Every answer's trailing metadata has its account: triptych-queue-us, -decode-us,
+-compute-us, -batch-size, -version, -executor.
 """
 
 from collections import abc as _abc
@@ -46,6 +49,11 @@ class ClassifierStub:
     def __new__(cls, channel: _aio.Channel) -> ClassifierAsyncStub: ...
     Classify: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]
     """One or many inputs through one version of one model."""
+    ClassifyStream: _grpc.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]
+    """Many requests in flight on one stream, each answered as soon as it is ready:
+    the answer has the id of its request. A request that fails is answered with
+    an error, and the stream goes on.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
     """Every model of the repository, sorted by name."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]
@@ -56,6 +64,11 @@ class ClassifierAsyncStub(ClassifierStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Classify: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]  # type: ignore[assignment]
     """One or many inputs through one version of one model."""
+    ClassifyStream: _aio.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]  # type: ignore[assignment]
+    """Many requests in flight on one stream, each answered as soon as it is ready:
+    the answer has the id of its request. A request that fails is answered with
+    an error, and the stream goes on.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Every model of the repository, sorted by name."""
     GetModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -69,6 +82,17 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ClassifyResponse, _abc.Awaitable[_classifier_pb2.ClassifyResponse]]:
         """One or many inputs through one version of one model."""
+
+    @_abc_1.abstractmethod
+    def ClassifyStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_classifier_pb2.ClassifyStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_classifier_pb2.ClassifyStreamResponse], _abc.AsyncIterator[_classifier_pb2.ClassifyStreamResponse]]:
+        """Many requests in flight on one stream, each answered as soon as it is ready:
+        the answer has the id of its request. A request that fails is answered with
+        an error, and the stream goes on.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(

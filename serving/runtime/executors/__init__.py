@@ -1,42 +1,49 @@
-"""What computes `predict`: one class a file, the same scores from each."""
+"""What computes an endpoint: one class a file, the same numbers from each."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
+from serving.runtime.cache import Cache
+from serving.runtime.endpoint import Tensors
 
-class Scores(NamedTuple):
-    logits: npt.NDArray[np.float32]  # [B, K]
-    scores: npt.NDArray[np.float32]  # [B, K], after softmax
+Outputs = dict[str, npt.NDArray[Any]]
 
 
 class Executor(Protocol):
-    """Blocking, and safe to call from many threads."""
+    """Opened from one signature of a loaded SavedModel.
+
+    precision: "f32" or "bf16", in which it computes.
+    lanes:     threads that may call `run` at once.
+    threads:   that compute in one lane.
+    """
 
     name: str
+    precision: str
+    lanes: int
+    threads: int
 
-    def predict(self, examples: npt.NDArray[Any]) -> Scores:
-        """[B, ...] -> [B, K]."""
+    def run(self, inputs: Tensors) -> Outputs:
+        """Blocking."""
 
     def close(self) -> None: ...
 
 
-def _openvino(signature: Any) -> Executor:
-    from serving.runtime.executors.openvino import OpenVINOExecutor
+def _openvino(signature: Any, precision: str, threads: int, cache: Cache, key: str) -> Executor:
+    from serving.runtime.executors.openvino import open_signature
 
-    return OpenVINOExecutor(signature)
+    return open_signature(signature, precision, threads, cache, key)
 
 
-def _tensorflow(signature: Any) -> Executor:
+def _tensorflow(signature: Any, precision: str, threads: int, cache: Cache, key: str) -> Executor:
     from serving.runtime.executors.tensorflow import TensorFlowExecutor
 
-    return TensorFlowExecutor(signature)
+    return TensorFlowExecutor(signature, lanes=threads)
 
 
-# Each is made from the `predict` signature of a loaded SavedModel.
-EXECUTORS: dict[str, Callable[[Any], Executor]] = {
+# Each opens a signature in a precision, with so many threads; the key names its weights and graph.
+EXECUTORS: dict[str, Callable[[Any, str, int, Cache, str], Executor]] = {
     "openvino": _openvino,
     "tensorflow": _tensorflow,
 }

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from serving.errors import BadVersion, InvalidInput
 from serving.runtime.decoding import Limits
+from serving.runtime.endpoint import STRING
 from serving.runtime.executors import EXECUTORS
 from serving.runtime.servable import Servable
 
@@ -40,6 +41,44 @@ def test_from_bytes_to_scores_as_tensorflow_alone_does(tiny, servables, domain, 
         example = servable.preprocess(servable.decode(item))
         found = servable.predict(example[np.newaxis])
         np.testing.assert_allclose(found.scores[0], tiny.scores(domain, item), atol=1e-5)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_what_is_served_of_a_version(tiny, servables, domain) -> None:
+    servable = servables[domain, "openvino"]
+    assert servable.endpoints.keys() == {"preprocess", "predict", "classify", "serving_default"}
+    assert servable.default_endpoint == "predict"
+    assert servable.raw_endpoints == {"classify", "serving_default"}
+    assert list(servable.labels) == tiny.labels[domain]
+    batched = {name for name, endpoint in servable.endpoints.items() if endpoint.batched}
+    assert batched == {"predict", "classify", "serving_default"}
+    assert servable.endpoints["classify"].inputs["inputs"] == ("inputs", STRING, (None,))
+    k = len(servable.labels)
+    predicted = servable.endpoints["predict"].outputs
+    assert {name: spec.shape for name, spec in predicted.items()} == {
+        "logits": (None, k),
+        "scores": (None, k),
+    }
+    assert servable.precision == "f32"
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_other_endpoints_equal_tensorflows_own_call(tiny, servables, domain) -> None:
+    """From the encoded input in the graph too, though the server decodes by itself."""
+    servable = servables[domain, "openvino"]
+    own = tf.saved_model.load(str(tiny.exported(domain))).signatures
+    item = tiny.item(domain, 3)
+    encoded = np.array([item.encode() if isinstance(item, str) else item], object)
+    decoded = np.array(servable.decode(item), object if domain == "text" else None)
+    (name,) = servable.endpoints["preprocess"].inputs
+    calls = {"classify": {"inputs": encoded}, "preprocess": {name: decoded}}
+    calls["predict"] = {"examples": servable.preprocess(servable.decode(item))[np.newaxis]}
+    for endpoint, inputs in calls.items():
+        found = servable.run(endpoint, inputs)
+        wanted = own[endpoint](**{key: tf.constant(value) for key, value in inputs.items()})
+        assert found.keys() == wanted.keys()
+        for output, value in wanted.items():
+            np.testing.assert_array_equal(found[output], value.numpy())
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -124,8 +163,13 @@ def test_scores_that_are_no_numbers_are_refused(tiny, folder) -> None:
     def preprocess(text):
         return {"example": tf.strings.unicode_decode(text, "UTF-8")}
 
-    module.endpoints = [predict, preprocess]
-    replace_saved_model(tiny, folder, module, {"predict": predict, "preprocess": preprocess})
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+    def classify(inputs):
+        return {"scores": tf.zeros([tf.size(inputs), 2])}
+
+    endpoints = {"predict": predict, "preprocess": preprocess, "classify": classify}
+    module.endpoints = list(endpoints.values())
+    replace_saved_model(tiny, folder, module, endpoints)
     with pytest.raises(BadVersion, match="largest difference is inf"):
         Servable.load(folder, "tensorflow").check_golden()
 
@@ -143,8 +187,18 @@ def test_a_manifest_of_another_domain_is_refused(tiny, folder) -> None:
 
 
 def test_a_saved_model_without_the_endpoints_is_refused(tiny, folder) -> None:
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, "examples")])
+    def predict(examples):
+        return {"scores": examples}
+
+    module.predict = predict
+    replace_saved_model(tiny, folder, module, {"predict": predict})
+    with pytest.raises(BadVersion, match="no preprocess and no classify endpoint"):
+        Servable.load(folder)
     replace_saved_model(tiny, folder, tf.Module(), {})
-    with pytest.raises(BadVersion, match="no preprocess and no predict endpoint"):
+    with pytest.raises(BadVersion, match="no signatures"):
         Servable.load(folder)
 
 

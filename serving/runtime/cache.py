@@ -1,0 +1,79 @@
+"""What a machine need not work out twice: compiled models, and which executor was the faster.
+
+Private to its owner, as what is read from it is run. Losing it costs time, and nothing else.
+"""
+
+import logging
+import os
+import tempfile
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 2 * 2**30
+
+
+class Cache:
+    """Args: folder: None keeps nothing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder if folder is not None and _is_private(folder) else None
+
+    def read(self, key: str) -> bytes | None:
+        if self._folder is None:
+            return None
+        path = self._path(key)
+        with suppress(OSError):
+            data = path.read_bytes()
+            os.utime(path)  # as the oldest are thrown away first
+            return data
+        return None
+
+    def write(self, key: str, data: bytes) -> None:
+        if self._folder is None:
+            return
+        temporary = None
+        try:
+            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".")
+            with open(handle, "wb") as file:
+                file.write(data)
+            os.replace(temporary, self._path(key))
+            self._prune()
+        except OSError as error:
+            logger.warning("nothing is kept in %s: %s", self._folder, error.strerror)
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+            self._folder = None
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        return self._folder / sha256(key.encode()).hexdigest()
+
+    def _prune(self) -> None:
+        assert self._folder is not None
+        found = []
+        for entry in os.scandir(self._folder):
+            with suppress(FileNotFoundError):  # another server uses the folder too
+                if entry.is_file():
+                    found.append((entry, entry.stat()))
+        total = sum(status.st_size for _, status in found)
+        for entry, status in sorted(found, key=lambda pair: pair[1].st_mtime):
+            if total <= MAX_BYTES:
+                break
+            Path(entry.path).unlink(missing_ok=True)
+            total -= status.st_size
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            logger.warning("%s is not used: others may write into it", folder)
+            return False
+    except OSError as error:
+        logger.warning("nothing is kept in %s: %s", folder, error.strerror)
+        return False
+    return True

@@ -1,0 +1,270 @@
+"""Opens an endpoint on the executor that is the fastest here, proved to agree with the others.
+
+`auto` measures each within a bounded time and remembers what it found; which batch size is the
+best comes out of the same measurement, for it is another on each machine and for each network.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+
+from serving.errors import BadVersion
+from serving.runtime.cache import Cache
+from serving.runtime.endpoint import STRING, Endpoint, Tensors
+from serving.runtime.executors import EXECUTORS, Executor
+
+logger = logging.getLogger(__name__)
+
+AGREEMENT = 1e-4  # between executors; of numbers over 1, relative
+BF16_SCORE_TOLERANCE = 0.01
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+BATCH_COST_SECONDS = 0.0005  # of a batch beyond its computing: queue, thread, answers
+GOOD_ENOUGH = 1.03  # a smaller batch wins where it takes no longer an example than this
+RUN_SECONDS = 0.05  # a measurement goes on for so long
+
+
+class Wish(NamedTuple):
+    """How an endpoint is to be opened.
+
+    executor:  "auto" or one of EXECUTORS.
+    precision: "f32", or "auto": bf16 where the golden inputs keep their top-1, and every score
+               within BF16_SCORE_TOLERANCE.
+    threads:   of all lanes together.
+    seconds:   that measuring may take.
+    """
+
+    executor: str = "openvino"
+    precision: str = "f32"
+    threads: int = 1
+    max_batch_size: int = 32
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found out. speeds: "openvino f32" -> batch size -> examples a second.
+
+    difference: of bf16 from f32 in the worst score; None where bf16 was not asked for.
+    """
+
+    executor: str
+    precision: str
+    best_batch_size: int
+    speeds: dict[str, dict[int, float]] = field(default_factory=dict)
+    difference: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_endpoint(
+    signature: Any,
+    endpoint: Endpoint,
+    probes: Sequence[Tensors],
+    wish: Wish,
+    cache: Cache,
+    key: str,
+) -> tuple[Executor, Report]:
+    """
+    Args:   probes: real inputs of one example each, with batch axis where there is one.
+            key: of the signature's weights and graph.
+    Raises: BadVersion if no executor that is wished for can open it, with each one's reason.
+    """
+    return _Opening(signature, endpoint, probes, wish, cache, key).open()
+
+
+class _Opening:
+    def __init__(
+        self,
+        signature: Any,
+        endpoint: Endpoint,
+        probes: Sequence[Tensors],
+        wish: Wish,
+        cache: Cache,
+        key: str,
+    ) -> None:
+        self._signature = signature
+        self._endpoint = endpoint
+        self._probes = probes
+        self._wish = wish
+        self._cache = cache
+        self._key = f"{key} {endpoint.name}"
+        self._reasons: list[str] = []
+
+    def open(self) -> tuple[Executor, Report]:
+        key = f"report {self._key} {self._wish} {sorted(EXECUTORS)}"
+        remembered = self._recall(key)
+        if remembered is not None:
+            executor = self._try(remembered.executor, remembered.precision)
+            if executor is not None:
+                return executor, remembered
+        executor, report = self._find()
+        self._cache.write(key, json.dumps(asdict(report)).encode())
+        return executor, report
+
+    def _find(self) -> tuple[Executor, Report]:
+        names = list(EXECUTORS) if self._wish.executor == "auto" else [self._wish.executor]
+        if not self._can_compile():
+            # Only TensorFlow knows strings, and graphs without a batch.
+            names = ["tensorflow"]
+        opened = [executor for name in names if (executor := self._try(name, "f32"))]
+        if not opened:
+            raise BadVersion(
+                f"the `{self._endpoint.name}` endpoint cannot be opened by "
+                f"{'; '.join(self._reasons)}: try another executor"
+            )
+        if len(opened) > 1 and not self._agree(opened):
+            opened = self._keep(opened, "tensorflow")
+        if len(opened) > 1 and not self._probes:
+            self._reasons.append("nothing to measure with: its inputs may have any shape")
+            opened = self._keep(opened, "tensorflow")
+        difference = None
+        if self._wish.precision == "auto":
+            difference = self._admit_bf16(opened)
+        seconds = self._wish.seconds / len(opened)
+        speeds = {_label(executor): self._measure(executor, seconds) for executor in opened}
+        best = max(opened, key=lambda one: max(speeds[_label(one)].values(), default=0.0))
+        for executor in opened:
+            if executor is not best:
+                executor.close()
+        return best, Report(
+            best.name,
+            best.precision,
+            self._best_batch_size(speeds[_label(best)]),
+            speeds,
+            difference,
+            tuple(self._reasons),
+        )
+
+    def _can_compile(self) -> bool:
+        return all(spec.dtype != STRING for spec in self._endpoint.inputs.values())
+
+    def _try(self, name: str, precision: str) -> Executor | None:
+        executor = None
+        try:
+            executor = EXECUTORS[name](
+                self._signature, precision, self._wish.threads, self._cache, self._key
+            )
+            for probe in self._probes:  # what compiles need not run
+                executor.run(probe)
+        except Exception as error:  # an executor raises whatever its library does
+            self._reasons.append(f"{name} ({type(error).__name__}: {str(error)[:300]})")
+            if executor is not None:
+                executor.close()
+            return None
+        return executor
+
+    def _agree(self, executors: Sequence[Executor]) -> bool:
+        for probe in self._probes:
+            first, *others = [executor.run(probe) for executor in executors]
+            for other in others:
+                for name, spec in self._endpoint.outputs.items():
+                    if spec.dtype == STRING:
+                        continue
+                    difference = _difference(first.get(name), other.get(name))
+                    if not difference <= AGREEMENT:
+                        self._reasons.append(
+                            f"executors differ by {difference:.2g} in {name}, over {AGREEMENT:g}: "
+                            "TensorFlow's own numbers are served"
+                        )
+                        return False
+        return True
+
+    def _keep(self, executors: list[Executor], name: str) -> list[Executor]:
+        for executor in executors:
+            if executor.name != name:
+                executor.close()
+        return [executor for executor in executors if executor.name == name]
+
+    def _admit_bf16(self, opened: list[Executor]) -> float | None:
+        """Puts an executor in bf16 in the place of the one in f32, if it may be served."""
+        exact = next((one for one in opened if one.name == "openvino"), None)
+        if exact is None or not self._probes or "scores" not in self._endpoint.outputs:
+            self._reasons.append("bf16 needs OpenVINO, golden inputs and scores: f32 is served")
+            return None
+        rough = self._try("openvino", "bf16")
+        if rough is None:
+            return None
+        difference, same = 0.0, True
+        for probe in self._probes:
+            wanted, given = exact.run(probe)["scores"], rough.run(probe)["scores"]
+            difference = float(np.maximum(difference, np.abs(wanted - given).max()))  # NaN stays
+            same = same and bool((wanted.argmax(-1) == given.argmax(-1)).all())
+        if same and difference <= BF16_SCORE_TOLERANCE:
+            opened[opened.index(exact)] = rough
+            exact.close()
+        else:
+            rough.close()
+            what = "another top-1" if not same else f"scores {difference:.2g} off"
+            self._reasons.append(f"bf16 gives {what} on the golden inputs: f32 is served")
+        return difference
+
+    def _measure(self, executor: Executor, seconds: float) -> dict[int, float]:
+        """Examples a second, by batch size, as far as the time goes."""
+        speeds: dict[int, float] = {}
+        if not self._probes:
+            return speeds
+        ends = time.perf_counter() + seconds
+        sizes = BATCH_SIZES if self._endpoint.batched else (1,)
+        for size in sizes:
+            if size > self._wish.max_batch_size:
+                break
+            last = size // 2 / speeds[size // 2] if size // 2 in speeds else 0.0
+            if time.perf_counter() + 4 * last > ends:
+                break
+            batch = {
+                name: np.repeat(value, size, axis=0) if size > 1 else value
+                for name, value in self._probes[0].items()
+            }
+            speeds[size] = size / _seconds_a_run(executor, batch)
+        return speeds
+
+    def _best_batch_size(self, speeds: dict[int, float]) -> int:
+        if not self._endpoint.batched:
+            return 1
+        if not speeds:
+            return self._wish.max_batch_size
+        costs = {size: 1 / speed + BATCH_COST_SECONDS / size for size, speed in speeds.items()}
+        enough = min(costs.values()) * GOOD_ENOUGH
+        return min(size for size, cost in costs.items() if cost <= enough)
+
+    def _recall(self, key: str) -> Report | None:
+        data = self._cache.read(key)
+        if data is None:
+            return None
+        try:
+            report = TypeAdapter(Report).validate_json(data)
+        except ValidationError:  # cut short, or of another release
+            return None
+        return report if report.executor in EXECUTORS and report.best_batch_size > 0 else None
+
+
+def _label(executor: Executor) -> str:
+    return f"{executor.name} {executor.precision}"
+
+
+def _difference(value: npt.NDArray[Any] | None, other: npt.NDArray[Any] | None) -> float:
+    """The largest; of numbers over 1, relative."""
+    if value is None or other is None:
+        return np.inf
+    if value.shape != other.shape or value.dtype != other.dtype:
+        return np.inf
+    value, other = value.astype(np.float64), other.astype(np.float64)
+    scale = np.maximum(1.0, np.abs(value))
+    return float(np.max(np.abs(value - other) / scale, initial=0.0))
+
+
+def _seconds_a_run(executor: Executor, batch: Tensors) -> float:
+    """The quickest, after a run that compiles for this shape: others only slow it down."""
+    executor.run(batch)
+    runs: list[float] = []
+    while sum(runs) < RUN_SECONDS or len(runs) < 3:
+        began = time.perf_counter()
+        executor.run(batch)
+        runs.append(time.perf_counter() - began)
+    return min(runs)

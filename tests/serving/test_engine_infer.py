@@ -1,0 +1,209 @@
+"""`infer`: which way an endpoint's tensors take, what each call is told, and what is counted."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from serving.batcher import Batching
+from serving.engine import Account
+from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull, QueueTimeout
+from tests.serving.engine_fakes import House, strings
+
+SOON = {"timeout_seconds": 0.001}
+
+
+@pytest.fixture
+async def house():
+    house = House(max_queue_size=4)
+    await house.serve("digits")
+    yield house
+    await house.close()
+
+
+def executor(house):
+    return house.executors["digits"]
+
+
+def statistics(house):
+    return house.engine.statistics("digits")[1]
+
+
+async def busy(house):
+    """A call that the executor holds."""
+    executor(house).may_compute.clear()
+    task = asyncio.create_task(house.infer("predict", examples=np.array([0])))
+    await executor(house).began.wait()
+    return task
+
+
+async def test_tensors_of_the_default_endpoint_share_batches(house) -> None:
+    first = await busy(house)
+    rest = [
+        asyncio.create_task(house.infer("predict", examples=np.array(numbers)))
+        for numbers in ([1], [2, 0], [1])
+    ]
+    await asyncio.sleep(0)
+    executor(house).may_compute.set()
+    answers = await asyncio.gather(first, *rest)
+    assert executor(house).batches == [[0], [1, 2, 0, 1]]
+    classes = [answer.outputs["scores"].argmax(-1).tolist() for answer in answers]
+    assert classes == [[0], [1], [2, 0], [1]]
+    answer = answers[2]
+    assert (answer.model, answer.version, answer.endpoint) == ("digits", 1, "predict")
+    assert answer.outputs.keys() == {"logits", "scores"}
+    account = answer.account
+    assert (account.batch_size, account.version, account.executor) == (4, 1, "fake")
+    assert account.decode_us == 0
+    assert account.compute_us > 0
+
+
+@pytest.mark.parametrize("endpoint", ["classify", "serving_default"])
+async def test_strings_go_through_our_decoders_and_the_batcher(house, endpoint) -> None:
+    answer = await house.infer(endpoint, inputs=strings("2", "0", "1"))
+    assert answer.outputs["scores"].tolist() == np.eye(3)[[2, 0, 1]].tolist()
+    assert answer.outputs["classes"].tolist() == [[b"zero", b"one", b"two"]] * 3
+    assert answer.endpoint == endpoint
+    assert answer.account.decode_us > 0
+    assert sorted(n for batch in executor(house).batches for n in batch) == [0, 1, 2]
+    assert house.loaded["digits"].servable.ran == []
+
+
+async def test_other_endpoints_run_by_themselves(house) -> None:
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    answer = await house.infer("double", x=x)
+    np.testing.assert_array_equal(answer.outputs["y"], x * 2)
+    answer = await house.infer("total", x=x[0])
+    assert answer.outputs["sum"] == 1
+    assert executor(house).batches == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "inputs", "message"),
+    [
+        ("embed", {"examples": np.array([1])}, "no endpoint embed"),
+        ("predict", {"inputs": np.array([1])}, "takes 'examples', and the request has 'inputs'"),
+        ("predict", {"examples": np.array([1.5])}, r"float64 \[1\], .* takes int64 \[any\]"),
+        ("classify", {"inputs": np.array([1])}, r"int64 \[1\], .* takes string \[any\]"),
+        ("double", {"x": np.zeros((2, 3), np.float32)}, r"takes float32 \[any, 2\]"),
+    ],
+)
+async def test_what_does_not_fit_is_never_queued(house, endpoint, inputs, message) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        await house.infer(endpoint, **inputs)
+    assert executor(house).batches == []
+    assert house.loaded["digits"].servable.ran == []
+
+
+async def test_the_string_that_cannot_be_read_is_named(house) -> None:
+    with pytest.raises(InvalidInput, match=r"^input 2: seven is no class$"):
+        await house.infer("classify", inputs=strings("1", "2", "seven", "0"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "inputs"),
+    [("predict", {"examples": np.array([-1])}), ("classify", {"inputs": strings("bug", "1")})],
+)
+async def test_a_mistake_of_ours_is_a_number_to_the_caller(house, endpoint, inputs) -> None:
+    with pytest.raises(InternalError) as caught:
+        await house.infer(endpoint, **inputs)
+    assert "no caller may read" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    (answer,) = (await house.classify("1")).results
+    assert answer[0].label == "one"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "inputs"),
+    [("predict", {"examples": np.array([1])}), ("classify", {"inputs": strings("1")})],
+)
+async def test_the_callers_patience_holds_for_each_way(house, endpoint, inputs) -> None:
+    first = await busy(house)
+    async with asyncio.timeout(10):
+        with pytest.raises(QueueTimeout):
+            await house.infer(endpoint, how=SOON, **inputs)
+    executor(house).may_compute.set()
+    await first
+    assert executor(house).batches == [[0]]
+
+
+async def test_the_urgent_go_first_on_each_way() -> None:
+    house = House(Batching(max_batch_size=1))
+    await house.serve("digits")
+    first = await busy(house)
+    usual = asyncio.create_task(house.infer("predict", examples=np.array([1])))
+    await asyncio.sleep(0)
+    urgent = asyncio.create_task(house.infer("classify", how={"priority": -1}, inputs=strings("2")))
+    async with asyncio.timeout(10):
+        for _ in iter(lambda: len(house.loaded["digits"].batcher) < 2, False):
+            await asyncio.sleep(0)  # until it has been decoded, and waits too
+    executor(house).may_compute.set()
+    await asyncio.gather(first, usual, urgent)
+    assert executor(house).batches == [[0], [2], [1]]
+    await house.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "inputs"),
+    [
+        ("classify", {"inputs": strings("0", "1", "2")}),
+        ("double", {"x": np.zeros((3, 2), np.float32)}),
+    ],
+)
+async def test_no_more_is_taken_in_than_may_wait(house, endpoint, inputs) -> None:
+    """Of what waits for a worker too, and so is in no queue yet."""
+    house.loaded["digits"].servable.may_decode.clear()
+    tasks = [asyncio.create_task(house.infer(endpoint, **inputs)) for _ in range(3)]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    house.loaded["digits"].servable.may_decode.set()
+    await asyncio.wait(tasks)
+    assert tasks[0].exception() is None
+    assert [type(task.exception()) for task in tasks[1:]] == [QueueFull] * 2
+    await house.infer(endpoint, **inputs)
+
+
+async def test_a_caller_that_leaves_leaves_nothing_behind(house) -> None:
+    house.loaded["digits"].servable.may_decode.clear()
+    leaving = asyncio.create_task(house.infer("classify", inputs=strings(*"0120")))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    house.loaded["digits"].servable.may_decode.set()
+    async with asyncio.timeout(5):
+        await house.infer("classify", inputs=strings(*"0120"))
+        await house.manager.close()  # which waits for every handle
+
+
+async def test_statistics_count_calls_rows_and_batches(house) -> None:
+    await house.infer("predict", examples=np.array([1, 2]))
+    await house.infer("classify", inputs=strings("1"))
+    await house.classify("0")
+    with pytest.raises(InternalError):
+        await house.infer("predict", examples=np.array([-1]))
+    counted = statistics(house)
+    assert (counted.success.count, counted.fail.count) == (3, 1)
+    assert (counted.inference_count, counted.execution_count) == (4, 3)
+    assert {rows: batch.count for rows, batch in counted.batches.items()} == {2: 1, 1: 2}
+    assert counted.queue.count == counted.compute_input.count == counted.compute_infer.count == 3
+    assert counted.success.ns >= counted.compute_infer.ns > 0
+    assert counted.compute_input.ns > 0
+    assert counted.last_inference_ms > 1_600_000_000_000
+
+
+async def test_statistics_are_of_models_that_are_known(house) -> None:
+    assert house.engine.statistics("digits") == {}
+    with pytest.raises(ModelNotFound):
+        house.engine.statistics("letters")
+
+
+def test_the_account_is_metadata_that_grpc_takes() -> None:
+    metadata = Account(1, 2, 3, 4, 5, "openvino").metadata()
+    assert dict(metadata) == {
+        "triptych-queue-us": "1",
+        "triptych-decode-us": "2",
+        "triptych-compute-us": "3",
+        "triptych-batch-size": "4",
+        "triptych-version": "5",
+        "triptych-executor": "openvino",
+    }
