@@ -6,13 +6,14 @@ import math
 import signal
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tritonclient.grpc import service_pb2_grpc
 
 from protos.triptych.v1 import classifier_pb2_grpc
 from serving.batcher import Batcher, Batching
@@ -21,6 +22,13 @@ from serving.engine import Engine, LoadedVersion
 from serving.manager import Manager
 from serving.model_config import ModelConfig
 from serving.observability import Metrics, configure_logging
+from serving.protocols import (
+    open_inference,
+    open_inference_rest,
+    tensorflow_serving,
+    tensorflow_serving_rest,
+)
+from serving.protocols.http import HttpServer, build_app
 from serving.protocols.triptych_v1 import SERVICE, ClassifierService
 from serving.repository import VersionFolder
 from serving.runtime.cache import Cache
@@ -84,7 +92,9 @@ class Server:
         Raises: OSError if a port is taken; RepositoryError if the repository cannot be listed.
         """
         grpc_port = self._listen_grpc()
-        http_port = await self._http.start(self._settings.host, self._settings.http_port)
+        http_port = await self._http.start(
+            self._settings.host, self._settings.http_port, reuse_port=self._settings.reuse_port
+        )
         await self._announce()
         await self._grpc.start()
         await self.rescan()
@@ -145,44 +155,24 @@ class Server:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        with suppress(ImportError):
-            from tritonclient.grpc import service_pb2_grpc
-
-            from serving.protocols import open_inference
-            service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-                open_inference.InferenceService(**self._parts), server
-            )
-            names.append(open_inference.SERVICE)
-        with suppress(ImportError):
-            from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-            from serving.protocols import tensorflow_serving
-            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-                tensorflow_serving.PredictionService(**self._parts), server
-            )
-            model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-                tensorflow_serving.ModelService(**self._parts), server
-            )
-            names += tensorflow_serving.SERVICES
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+            open_inference.InferenceService(**self._parts), server
+        )
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            tensorflow_serving.PredictionService(**self._parts), server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            tensorflow_serving.ModelService(**self._parts), server
+        )
+        names += [open_inference.SERVICE, *tensorflow_serving.SERVICES]
         reflection.enable_server_reflection(names, server)
         return server
 
-    def _build_http(self) -> Any:
-        routers = []
-        with suppress(ImportError):
-            from serving.protocols import open_inference_rest
-            routers.append(open_inference_rest.router(**self._parts))
-        with suppress(ImportError):
-            from serving.protocols import tensorflow_serving_rest
-            routers.append(tensorflow_serving_rest.router(**self._parts))
-        try:
-            from serving.protocols.http import HttpServer, build_app
-        except ImportError:
-            from serving.observability import HttpEndpoints
-            class Old(HttpEndpoints):
-                async def start(self, host, port): return super().start(host, port)
-                async def stop(self): super().stop()
-            return Old(self._metrics, self._why_not_ready)
+    def _build_http(self) -> HttpServer:
+        routers = [
+            open_inference_rest.router(**self._parts),
+            tensorflow_serving_rest.router(**self._parts),
+        ]
         return HttpServer(build_app(**self._parts, routers=routers))
 
     def _listen_grpc(self) -> int:

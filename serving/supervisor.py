@@ -57,7 +57,9 @@ class _Worker:
         own |= {"reuse_port": True, "workers": 1}
         own["threads"] = max(1, settings.threads // settings.workers)
         self._environment = os.environ | {
-            f"{PREFIX}{name.upper()}": str(value) for name, value in own.items() if value is not None
+            f"{PREFIX}{name.upper()}": str(value)
+            for name, value in own.items()
+            if value is not None
         }
         self._process: asyncio.subprocess.Process | None = None
 

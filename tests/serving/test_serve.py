@@ -51,7 +51,7 @@ def process(repository: Path, linger_seconds: float = 0, **settings: object) -> 
 
 def test_sigterm_answers_what_is_in_progress_and_exits_0(tiny, tmp_path) -> None:
     tiny.publish(tmp_path, "text")
-    with process(tmp_path, batch_timeout_seconds=2) as child:
+    with process(tmp_path, batch_timeout_us=2_000_000) as child:
         port = int(child.stdout.readline())
         with grpc.insecure_channel(f"localhost:{port}") as channel:
             stub = ClassifierStub(channel)
