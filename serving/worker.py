@@ -15,4 +15,4 @@ def say_ready(ready: Ready) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Settings(), say_ready))
+    asyncio.run(serve(Settings.model_validate({}), say_ready))

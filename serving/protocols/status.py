@@ -32,7 +32,7 @@ MAX_DETAILS_BYTES = 2_000  # a client refuses 8 KiB of headers, where a byte may
 
 
 def status_of(error: TriptychError) -> grpc.StatusCode:
-    return STATUS[type(error)]
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 def number_of(error: TriptychError) -> int:
