@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from typing import Any
 
 from serving.observability import configure_logging
 from serving.server import Ready
@@ -106,12 +107,12 @@ class _Worker:
         await process.wait()
 
 
-async def _unless(ending: asyncio.Event, work: "asyncio.Future[list[Ready]]") -> list[Ready]:
+async def _unless(ending: asyncio.Event, work: asyncio.Future[Any]) -> list[Ready]:
     """What `work` gives, or nothing once it is to end."""
-    waiting = asyncio.ensure_future(ending.wait())
+    waiting: asyncio.Future[Any] = asyncio.ensure_future(ending.wait())
     try:
         await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        return work.result() if work.done() else []
+        return list(work.result()) if work.done() else []
     finally:
         waiting.cancel()
         work.cancel()
