@@ -4,7 +4,7 @@ UV_VERSION = 0.13.9
 UV = .uv/bin/uv
 RUN = $(UV) run --no-sync
 
-.PHONY: quickstart serve test test-full test-torchvision test-compose lint check protos clean
+.PHONY: quickstart serve test test-full test-torchvision test-compose test-perf-analyzer bench-serving lint check protos clean
 
 quickstart: .venv/serving  ## serve the shipped models and classify the samples (ONCE=1: then end)
 	$(RUN) triptych quickstart $(if $(ONCE),--once)
@@ -20,6 +20,12 @@ test-torchvision: .venv/all .venv-torch/all  ## PyTorch's weights against PyTorc
 
 test-compose: .venv/all  ## build the image, serve, classify, kill, come back; needs an engine
 	$(RUN) pytest -q -m compose --timeout=1500 tests/compose
+
+test-perf-analyzer: .venv/all  ## NVIDIA's perf_analyzer against the server; its test says what it needs
+	$(RUN) pytest -q -m perf_analyzer
+
+bench-serving: .venv/all  ## the server against what the machine can do
+	$(RUN) python -m benchmarks.serving
 
 lint: .venv/all  ## format, lint, types, import contracts
 	$(RUN) ruff format --check .

@@ -71,7 +71,7 @@ def run(
     logs = cache / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     pythons = {
-        name: python_of(cache / "venvs" / name, one.requirements)
+        name: python_of(cache / "venvs" / Path(one.script).stem, one.requirements)
         for name, one in contenders.items()
     }
     publish(cache / "repository", networks)
