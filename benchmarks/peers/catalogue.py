@@ -1,7 +1,7 @@
 """Who is compared: each with the packages that it is made of, and how it is spoken to.
 
-Settings are the best of those tried on two cores: one thread for each of TensorFlow's operations was
-faster than its own choice with all but one peer and load, and waiting for a batch to fill slower.
+Settings are the best of those tried on two cores: one thread for each of TensorFlow's operations
+was mostly faster than its own choice, and waiting for a batch to fill mostly slower.
 """
 
 from typing import NamedTuple
