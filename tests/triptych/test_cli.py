@@ -39,7 +39,7 @@ class Served:
             self.said.append(line)
             if line.startswith("call it:"):
                 break
-        ports = re.search(r":(\d+) \(gRPC\) and http://\S+:(\d+)/", self.said[0])
+        ports = re.search(r":(\d+) \(gRPC\) and http://\S+:(\d+),", self.said[0])
         self.grpc = f"localhost:{ports[1]}"
         self.http = f"http://localhost:{ports[2]}"
 
