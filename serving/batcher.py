@@ -76,8 +76,8 @@ class Batcher:
         budget: ComputeBudget | None = None,
         on_batch: Callable[[int, int], None] = lambda rows, nanoseconds: None,
     ):
+        self.batching = batching
         self._executor = executor
-        self._batching = batching
         self._batched = batched
         self._threads = ThreadPoolExecutor(executor.lanes, "compute")
         self._budget = budget or ComputeBudget(executor.lanes * executor.threads)
@@ -110,7 +110,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         now = loop.time()
         if timeout_seconds is None:
-            timeout_seconds = self._batching.queue_timeout_seconds
+            timeout_seconds = self.batching.queue_timeout_seconds
         calls = [_Call(piece, rows, loop.create_future(), now) for piece, rows in pieces]
         for call in calls:
             self._queue.put(
@@ -146,7 +146,7 @@ class Batcher:
         if not self._batched:
             return [(inputs, 1)]
         rows = len(next(iter(inputs.values())))
-        most = self._batching.max_batch_size
+        most = self.batching.max_batch_size
         if rows <= most:
             return [(inputs, rows)]
         return [
@@ -255,7 +255,7 @@ class Batcher:
             logger.exception("a batch was answered, but not counted")
 
     def _padding(self, rows: int) -> int:
-        sizes = self._batching.allowed_batch_sizes if self._batched else ()
+        sizes = self.batching.allowed_batch_sizes if self._batched else ()
         return sizes[bisect_left(sizes, rows)] - rows if sizes and rows <= sizes[-1] else 0
 
     async def _in_thread(self, batch: list[_Call], rows: int) -> dict[str, npt.NDArray[Any]]:

@@ -45,7 +45,7 @@ class Refusal(BaseModel):
 
 
 def status_of(error: TriptychError) -> int:
-    return STATUS[type(error)]
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 def refusal(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:

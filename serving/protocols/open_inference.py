@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from serving.batcher import Batching
 from serving.engine import Engine, internal_error
 from serving.errors import InvalidInput, TriptychError
 from serving.manager import Handle, Manager
@@ -248,11 +247,8 @@ def metadata_of(handle: Handle, manager: Manager) -> dict[str, Any]:
 
 
 def config_of(handle: Handle, max_rows: int) -> dict[str, Any]:
-    servable = handle.loaded.servable
-    batching = getattr(handle.loaded.batcher, "batching", None)
-    return model_config(
-        handle.name, servable, batching or Batching(servable.best_batch_size), max_rows
-    )
+    loaded = handle.loaded
+    return model_config(handle.name, loaded.servable, loaded.batcher.batching, max_rows)
 
 
 def statistics_of(

@@ -13,7 +13,7 @@ from serving.errors import (
     ModelNotFound,
     TriptychError,
 )
-from serving.protocols.status import STATUS
+from serving.protocols.status import status_of
 
 MAX_CHARACTERS = 1024
 CUT = "...TRUNCATED"
@@ -77,8 +77,7 @@ def refusal(error: Exception, spec: Spec | None = None) -> Refused:
         if isinstance(error, LabelNotFound) or not numbered:
             return invalid(f"Unrecognized servable version label: {spec.label}; {error}")
         return Refused(Code.NOT_FOUND, f"Servable not found for request: {spec.request}; {error}")
-    code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    return Refused(code, str(error))
+    return Refused(status_of(error), str(error))
 
 
 def cut(text: str) -> str:

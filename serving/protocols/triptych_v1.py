@@ -13,13 +13,18 @@ from serving.engine import Classification, Engine, Item, Label, internal_error
 from serving.errors import InvalidInput, ModelNotFound, TriptychError
 from serving.manager import Manager, VersionStatus
 from serving.observability import Metrics
+from serving.protocols.classification import (
+    DEFAULT_TOP_K,
+    require_in_range,
+    require_inputs,
+    require_one,
+)
 from serving.protocols.status import details, number_of, status_of
 from serving.runtime.opening import Report
 from serving.settings import Settings
 from serving.version_policy import State
 
 SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
-DEFAULT_TOP_K = 5
 MAX_IN_FLIGHT = 256  # requests of one stream
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -128,11 +133,11 @@ class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
                 model=model,
                 version=request.version if request.HasField("version") else None,
                 inputs=[_item(given) for given in request.inputs],
-                top_k=request.top_k if request.HasField("top_k") else DEFAULT_TOP_K,
+                top_k=_top_k(request),
                 min_score=request.min_score,
                 label=request.version_label or None,
             )
-            _require_one(classification.results)
+            require_one(classification.results)
             status = grpc.StatusCode.OK
             return classification
         except Exception as error:
@@ -143,25 +148,13 @@ class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
             self._metrics.request(model, "triptych", status.name, time.perf_counter() - began)
 
     def _validate(self, request: classifier_pb2.ClassifyRequest) -> None:
-        if not request.inputs:
-            raise InvalidInput("the request has no inputs: send at least one")
-        if len(request.inputs) > self._max_inputs:
-            raise InvalidInput(
-                f"the request has {len(request.inputs)} inputs, and {self._max_inputs} are "
-                "allowed: send several requests, or raise TRIPTYCH_MAX_INPUTS_PER_REQUEST"
-            )
+        require_inputs(len(request.inputs), self._max_inputs)
         if request.HasField("version") and request.version_label:
             raise InvalidInput(
                 f"the request names version {request.version} and version label "
                 f"{request.version_label!r}: leave one of them out"
             )
-        if request.HasField("top_k") and request.top_k < 1:
-            raise InvalidInput(
-                f"top_k is {request.top_k}: ask for at least 1 label, or leave it out for "
-                f"{DEFAULT_TOP_K}"
-            )
-        if not 0 <= request.min_score <= 1:  # nor is NaN
-            raise InvalidInput(f"min_score is {request.min_score:g}: it is from 0 to 1, as scores")
+        require_in_range(_top_k(request), request.min_score)
 
 
 @asynccontextmanager
@@ -183,17 +176,8 @@ def _item(given: classifier_pb2.Input) -> Item:
             return InvalidInput("the input has neither data nor text: set one of them")
 
 
-def _require_one(results: Sequence[list[Label] | TriptychError]) -> None:
-    """Raises: the first error, if nothing but errors is there to answer with."""
-    errors = [(i, result) for i, result in enumerate(results) if isinstance(result, TriptychError)]
-    if len(errors) < len(results):
-        return
-    # What is the server's fault may go well at the next try, so it is what the caller is told.
-    ours = [(i, error) for i, error in errors if not isinstance(error, InvalidInput)]
-    index, error = (ours or errors)[0]
-    others = len(errors) - 1
-    more = f" ({others} more of {len(results)} inputs failed)" if others else ""
-    raise type(error)(f"input {index}: {error}{more}")
+def _top_k(request: classifier_pb2.ClassifyRequest) -> int:
+    return request.top_k if request.HasField("top_k") else DEFAULT_TOP_K
 
 
 def _response(classification: Classification) -> classifier_pb2.ClassifyResponse:

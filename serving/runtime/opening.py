@@ -110,7 +110,7 @@ class _Opening:
     def _find(self) -> tuple[Executor, Report]:
         names = list(EXECUTORS) if self._wish.executor == "auto" else [self._wish.executor]
         if not self._can_compile():
-            # Only TensorFlow knows strings, and graphs without a batch.
+            # Only TensorFlow knows strings.
             names = ["tensorflow"]
         opened = [executor for name in names if (executor := self._try(name, "f32"))]
         if not opened:

@@ -54,12 +54,11 @@ def open_signature(
     signature: Any, precision: str, threads: int, cache: Cache, key: str
 ) -> OpenVINOExecutor:
     """Compiles a SavedModel's signature, or takes what was compiled for this machine before."""
-    lanes, lane_threads = 1, threads
     configuration = {
         # Left alone, OpenVINO computes in bfloat16 where the CPU has it: 0.06 off in a logit.
         "INFERENCE_PRECISION_HINT": precision,
-        "NUM_STREAMS": lanes,
-        "INFERENCE_NUM_THREADS": lanes * lane_threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
     }
     core = ov.Core()
     cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
@@ -70,11 +69,11 @@ def open_signature(
     if blob is not None:
         with suppress(RuntimeError):  # cut short, or of a build that only looks the same
             compiled = core.import_model(blob, "CPU", configuration)
-            return OpenVINOExecutor(compiled, outputs, lane_threads)
+            return OpenVINOExecutor(compiled, outputs, threads)
     compiled = core.compile_model(ov.convert_model(signature), "CPU", configuration)
     exported = compiled.export_model()
     cache.write(place, exported if isinstance(exported, bytes) else exported.getvalue())
-    return OpenVINOExecutor(compiled, outputs, lane_threads)
+    return OpenVINOExecutor(compiled, outputs, threads)
 
 
 def _outputs(signature: Any) -> list[str]:

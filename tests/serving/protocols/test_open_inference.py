@@ -228,3 +228,14 @@ async def test_there_is_no_shared_memory_and_nothing_is_traced(oip: Oip) -> None
     await client.unregister_cuda_shared_memory()
     assert not (await client.get_trace_settings()).settings
     assert not (await client.get_log_settings()).settings
+
+
+async def test_the_configuration_is_what_the_queue_really_has(tiny, tmp_path) -> None:
+    tiny.publish(tmp_path, "image")
+    async with oip_running(
+        tmp_path, max_queue_size=77, batch_timeout_us=1500, queue_timeout_ms=250
+    ) as oip:
+        batching = (await oip.client.get_model_config("image")).config.dynamic_batching
+    assert batching.max_queue_delay_microseconds == 1500
+    assert batching.default_queue_policy.max_queue_size == 77
+    assert batching.default_queue_policy.default_timeout_microseconds == 250_000

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from serving import errors
 from serving.errors import TriptychError
+from serving.protocols.http_status import status_of as http_status_of
 from serving.protocols.status import STATUS, details, number_of, status_of
 
 CLIENT_HEADER_BYTES = 8192  # grpc's default limit, beyond which a client sees another error
@@ -34,6 +35,14 @@ def test_every_error_has_a_row() -> None:
 def test_numbers_are_those_of_google_rpc_code(error, number) -> None:
     assert number_of(error) == number
     assert isinstance(status_of(error), grpc.StatusCode)
+
+
+def test_an_error_of_a_kind_has_the_status_of_its_kind() -> None:
+    class SpecialNotFound(errors.ModelNotFound):
+        """As the watcher's LabelRefused is a ModelUnavailable."""
+
+    assert status_of(SpecialNotFound("x")) is grpc.StatusCode.NOT_FOUND
+    assert http_status_of(SpecialNotFound("x")) == 404
 
 
 @given(st.text())
