@@ -17,10 +17,13 @@ RUN /uv/bin/uv sync --locked --no-dev --extra cpu --no-editable --inexact
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /app/.venv /app/.venv
-RUN useradd --system --uid 10001 --no-create-home triptych
+# A volume at /cache takes its owner from here, and keeps what was compiled and measured.
+RUN useradd --system --uid 10001 --no-create-home triptych \
+ && install --directory --owner triptych --mode 0700 /cache
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    TRIPTYCH_CACHE=/cache \
     TRIPTYCH_HOST=0.0.0.0 \
     TRIPTYCH_REPOSITORY=/models
 USER triptych

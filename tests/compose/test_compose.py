@@ -105,6 +105,10 @@ def test_it_is_neither_root_nor_writable(compose: Compose) -> None:
     assert compose.inspect("{{.HostConfig.CapDrop}}") == "[ALL]"
 
 
+def test_what_was_compiled_is_kept(compose: Compose) -> None:
+    assert compose("exec", "-T", "server", "ls", "/cache").split()
+
+
 def test_nothing_that_trains_is_in_the_image(compose: Compose) -> None:
     code = "import importlib.util as u; print([m for m in {} if u.find_spec(m)])"
     modules = ["librosa", "matplotlib", "pytest", "nvidia", "ray"]

@@ -82,6 +82,7 @@ CASES = [
 
 
 def made(case: Case) -> tuple[keras.layers.Layer, np.ndarray]:
+    keras.utils.set_random_seed(0)  # else a squeezed layer of two units is at times all below zero
     x = np.random.default_rng(0).standard_normal(case.input_shape).astype(np.float32)
     return case.layer(**case.arguments), x
 
