@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import logging
 import math
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from serving.compute_budget import ComputeBudget
 from serving.errors import ModelUnavailable, QueueTimeout
 from serving.runtime.endpoint import Tensors
 from serving.runtime.executors import Executor
+from serving.runtime.priority import give_way
 
 logger = logging.getLogger(__name__)
 
@@ -49,15 +51,31 @@ class Prediction(NamedTuple):
 class _Call:
     """Rows of one caller that share a batch. Compared by identity, as a queue's item must be."""
 
-    __slots__ = ("arrival", "future", "inputs", "rows")
+    __slots__ = ("arrival", "expires_at", "future", "inputs", "rows")
 
     def __init__(
-        self, inputs: Tensors, rows: int, future: asyncio.Future[Prediction], arrival: float
+        self,
+        inputs: Tensors,
+        rows: int,
+        future: asyncio.Future[Prediction],
+        arrival: float,
+        expires_at: float,
     ):
         self.inputs = inputs
         self.rows = rows
         self.future = future
         self.arrival = arrival
+        self.expires_at = expires_at
+
+
+class _Ran(NamedTuple):
+    """What became of a batch in its thread. calls: those who were still there when it began."""
+
+    calls: list[_Call]
+    outputs: dict[str, npt.NDArray[Any]]
+    began: float
+    seconds: float
+    error: Exception | None
 
 
 class Batcher:
@@ -79,13 +97,16 @@ class Batcher:
         self.batching = batching
         self._executor = executor
         self._batched = batched
-        self._threads = ThreadPoolExecutor(executor.lanes, "compute")
+        self._threads = ThreadPoolExecutor(executor.lanes, "compute", initializer=give_way)
         self._budget = budget or ComputeBudget(executor.lanes * executor.threads)
         self._on_batch = on_batch
         self._queue: BatchQueue[_Call] = BatchQueue(
             batching.max_batch_size, batching.batch_timeout_seconds, batching.max_queue_size
         )
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], int] = {}  # -> the threads that it was given
+        # A batch in line for the first lane to end, and who is in it.
+        self._next: asyncio.Task[None] | None = None
+        self._in_line: list[_Call] = []
         self._wake: asyncio.Handle | None = None
         self._closing = False
 
@@ -111,7 +132,10 @@ class Batcher:
         now = loop.time()
         if timeout_seconds is None:
             timeout_seconds = self.batching.queue_timeout_seconds
-        calls = [_Call(piece, rows, loop.create_future(), now) for piece, rows in pieces]
+        expires_at = now + timeout_seconds
+        calls = [
+            _Call(piece, rows, loop.create_future(), now, expires_at) for piece, rows in pieces
+        ]
         for call in calls:
             self._queue.put(
                 call,
@@ -119,9 +143,9 @@ class Batcher:
                 now,
                 rows=call.rows,
                 priority=priority,
-                expires_at=now + timeout_seconds,
+                expires_at=expires_at,
             )
-        self._schedule(loop, now + timeout_seconds)
+        self._schedule(loop, expires_at)
         try:
             if len(calls) == 1:
                 return await calls[0].future
@@ -162,7 +186,7 @@ class Batcher:
     def _schedule(self, loop: asyncio.AbstractEventLoop, expires_at: float) -> None:
         # Not at once: calls of the same turn of the loop should share a batch. A later wake-up
         # is replaced, since this call may have filled a batch.
-        if len(self._running) < self._executor.lanes:
+        if len(self._running) <= self._executor.lanes:
             if isinstance(self._wake, asyncio.TimerHandle):
                 self._wake.cancel()
                 self._wake = None
@@ -177,31 +201,63 @@ class Batcher:
             self._wake = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for call in self._queue.expire(now):
-            waited = now - call.arrival
-            error = QueueTimeout(
-                f"it waited {waited:.3f} s for its turn: allow more, or send fewer at once"
-            )
-            _fail(call, error)
-        while len(self._running) < self._executor.lanes and len(self._queue):
+        late = [call for call in self._in_line if call.expires_at <= now]
+        for call in [*late, *self._queue.expire(now)]:
+            _fail(call, _expired(call, now))
+        begun = False
+        while len(self._queue):
             due = self._queue.wake_at()
             if due is None or (due > now and not self._closing):
                 break
-            if not self._budget.take(self._executor.threads, self._dispatch):
+            # Not in line and on a lane in one go: another model may be about to ask.
+            if not self._begin(loop, now, may_stand_in_line=not begun):
                 break
-            batch = self._queue.next_batch(now, flush=self._closing)
-            if not batch:
-                self._budget.give_back(self._executor.threads)
-                break
-            task = loop.create_task(self._run(batch))
-            self._running.add(task)
-            task.add_done_callback(self._ended)
+            begun = True
         wake_at = self._queue.wake_at()
         if wake_at is not None and wake_at <= now:
             # It is due, and goes when threads are given back. Who expires before leaves in time.
             wake_at = self._queue.expires_at()
+        soonest = min((call.expires_at for call in self._in_line), default=math.inf)
+        if now < soonest < math.inf:
+            wake_at = soonest if wake_at is None else min(wake_at, soonest)
         if wake_at is not None:
             self._wake_by(loop, wake_at)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, now: float, may_stand_in_line: bool) -> bool:
+        """A batch, if it may: on a lane, or in line for one, which then need not wait for the loop.
+
+        A call that is alone has the threads of all lanes, for the sake of its latency.
+        """
+        lanes, threads = self._executor.lanes, self._executor.threads
+        waiting, most = len(self._queue), self._queue.max_batch_size
+        alone = not self._running and waiting <= most and self._budget.idle
+        if len(self._running) < lanes:
+            threads *= lanes if alone else 1
+            if not self._budget.take(threads, self._dispatch):
+                return False
+        elif may_stand_in_line and not self._next and waiting >= most and not self._budget.wanted:
+            threads = 0  # until it takes over those of the batch that ends
+        else:
+            return False
+        batch = self._queue.next_batch(now, flush=self._closing)
+        if not batch:
+            self._budget.give_back(threads)
+            return False
+        task = loop.create_task(self._run(batch, alone))
+        self._running[task] = threads
+        if not threads:
+            self._next, self._in_line = task, batch
+        task.add_done_callback(self._ended)
+        return True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        threads = self._running.pop(task)
+        if task is not self._next and self._next is not None:
+            self._running[self._next], threads = threads, 0
+        if threads == 0:
+            self._next, self._in_line = None, []
+        self._budget.give_back(threads)
+        self._dispatch()
 
     def _wake_by(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if isinstance(self._wake, asyncio.TimerHandle) and self._wake.when() <= when:
@@ -211,46 +267,37 @@ class Batcher:
                 self._wake.cancel()
             self._wake = loop.call_at(when, self._dispatch)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._budget.give_back(self._executor.threads)
-        self._dispatch()
-
-    async def _run(self, batch: list[_Call]) -> None:
+    async def _run(self, batch: list[_Call], alone: bool) -> None:
         try:
-            await self._answer(batch)
+            await self._answer(batch, alone)
         finally:
             for call in batch:  # the executor is gone, or the loop ends
                 _fail(call, ModelUnavailable("the batch was given up: send the call again"))
 
-    async def _answer(self, batch: list[_Call]) -> None:
-        batch = [call for call in batch if not call.future.done()]  # who left in the last moment
-        if not batch:
-            return
-        clock = asyncio.get_running_loop().time
-        started = clock()
-        rows = sum(call.rows for call in batch)
-        try:
-            outputs = await self._in_thread(batch, rows)
-        except Exception as error:
-            if len(batch) > 1:  # one bad example must fail only itself
-                for call in batch:
+    async def _answer(self, batch: list[_Call], alone: bool = False) -> None:
+        ran = await self._in_thread(batch, alone)
+        if ran.error is not None:
+            if len(ran.calls) > 1:  # one bad example must fail only itself
+                for call in ran.calls:
                     await self._answer([call])
             else:
-                _fail(batch[0], error)
+                _fail(ran.calls[0], ran.error)
             return
-        nanoseconds = round((clock() - started) * 1e9)
+        if not ran.calls:
+            return
+        rows = sum(call.rows for call in ran.calls)
+        compute_us = round(ran.seconds * 1e6)
         first = 0
-        for call in batch:
+        for call in ran.calls:
             if not call.future.done():  # cancelled while the batch ran
-                mine = outputs
+                mine = ran.outputs
                 if self._batched:
-                    mine = {name: v[first : first + call.rows] for name, v in outputs.items()}
-                queue_us = round((started - call.arrival) * 1e6)
-                call.future.set_result(Prediction(mine, queue_us, nanoseconds // 1000, rows))
+                    mine = {n: value[first : first + call.rows] for n, value in mine.items()}
+                queue_us = round((ran.began - call.arrival) * 1e6)
+                call.future.set_result(Prediction(mine, queue_us, compute_us, rows))
             first += call.rows
         try:
-            self._on_batch(rows, nanoseconds)
+            self._on_batch(rows, round(ran.seconds * 1e9))
         except Exception:
             logger.exception("a batch was answered, but not counted")
 
@@ -258,51 +305,55 @@ class Batcher:
         sizes = self.batching.allowed_batch_sizes if self._batched else ()
         return sizes[bisect_left(sizes, rows)] - rows if sizes and rows <= sizes[-1] else 0
 
-    async def _in_thread(self, batch: list[_Call], rows: int) -> dict[str, npt.NDArray[Any]]:
+    async def _in_thread(self, batch: list[_Call], alone: bool) -> _Ran:
         """As `run_in_executor`, at half its cost."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[dict[str, npt.NDArray[Any]]] = loop.create_future()
-        each = [call.inputs for call in batch]
-        padding = self._padding(rows)
+        future: asyncio.Future[_Ran] = loop.create_future()
 
-        def settle(outputs: dict[str, npt.NDArray[Any]] | None, error: Exception | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(outputs or {})
-            else:
-                future.set_exception(error)
+        def settle(ran: _Ran) -> None:
+            if not future.done():
+                future.set_result(ran)
 
         def work() -> None:
-            outputs, error = None, None
-            try:
-                outputs = self._compute(each, rows, padding)
-            except Exception as raised:
-                error = raised
+            ran = self._compute(batch, alone)
             with suppress(RuntimeError):  # the loop has ended, and nobody waits
-                loop.call_soon_threadsafe(settle, outputs, error)
+                loop.call_soon_threadsafe(settle, ran)
 
         self._threads.submit(work)
         return await future
 
-    def _compute(
-        self, each: Sequence[Tensors], rows: int, padding: int
-    ) -> dict[str, npt.NDArray[Any]]:
+    def _compute(self, batch: list[_Call], alone: bool) -> _Ran:
         """In a thread, where joining large examples holds up nobody.
 
-        Whatever is wrong is raised here: on the loop it would leave callers without an answer.
+        Whatever is wrong is said here: on the loop it would leave callers without an answer.
         """
-        alone = len(each) == 1 and not padding
-        inputs = each[0] if alone else _concatenate(each, padding)  # alone: not copied
-        try:
-            outputs = self._executor.run(inputs)
-        except BaseException as error:
-            if isinstance(error, Exception) and not isinstance(error, NOT_FOR_FUTURES):
-                raise
-            raise RuntimeError(f"the executor raised {type(error).__name__}: {error}") from error
-        if self._batched:
-            _require_rows(outputs, rows + padding)
-        return outputs
+        began = time.monotonic()
+        calls = [call for call in batch if not call.future.done()]  # who did not leave in line
+        outputs: dict[str, npt.NDArray[Any]] = {}
+        error: Exception | None = None
+        if calls:
+            rows = sum(call.rows for call in calls)
+            parts = [call.inputs for call in calls]
+            padding = self._padding(rows)
+            if padding:  # computes what rows do, and is cut off afterwards
+                last = {name: value[-1:] for name, value in parts[-1].items()}
+                parts += [last] * padding
+            try:
+                outputs = self._executor.run(*parts, alone=alone)
+                if self._batched:
+                    _require_rows(outputs, rows + padding)
+            except BaseException as raised:
+                error = raised if isinstance(raised, Exception) else None
+                if error is None or isinstance(error, NOT_FOR_FUTURES):
+                    error = RuntimeError(f"the executor raised {type(raised).__name__}: {raised}")
+                    error.__cause__ = raised
+        return _Ran(calls, outputs, began, time.monotonic() - began, error)
+
+
+def _expired(call: _Call, now: float) -> QueueTimeout:
+    return QueueTimeout(
+        f"it waited {now - call.arrival:.3f} s for its turn: allow more, or send fewer at once"
+    )
 
 
 def _fail(call: _Call, error: Exception) -> None:
@@ -317,15 +368,6 @@ def _require_rows(outputs: Tensors, rows: int) -> None:
             raise RuntimeError(
                 f"the executor answered a batch of {rows} with {found} rows of {name}"
             )
-
-
-def _concatenate(each: Sequence[Tensors], padding: int) -> Tensors:
-    """Padding repeats the last row, which computes what rows do, and is cut off afterwards."""
-    joined = {}
-    for name, last in each[-1].items():
-        parts = [inputs[name] for inputs in each]
-        joined[name] = np.concatenate([*parts, *[last[-1:]] * padding])
-    return joined
 
 
 def _join(predictions: Sequence[Prediction]) -> Prediction:

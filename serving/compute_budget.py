@@ -29,6 +29,15 @@ class ComputeBudget:
         self._used += threads
         return True
 
+    @property
+    def idle(self) -> bool:
+        return not self._used
+
+    @property
+    def wanted(self) -> bool:
+        """Someone waits."""
+        return bool(self._waiting)
+
     def give_back(self, threads: int) -> None:
         self._used -= threads
         # As long as there is room: whom its callers have left takes nothing when it is called.

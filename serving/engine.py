@@ -6,19 +6,25 @@ caller reads of it the protocol's.
 
 import asyncio
 import logging
+import math
 import time
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.admission import Admission, Room
 from serving.batcher import Batcher, Prediction
-from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull, TriptychError
+from serving.errors import (
+    InternalError,
+    InvalidInput,
+    ModelNotFound,
+    QueueTimeout,
+    TriptychError,
+)
 from serving.manager import Handle, Manager
 from serving.observability import Metrics
 from serving.runtime.endpoint import Tensors
@@ -53,6 +59,10 @@ class Account(NamedTuple):
     batch_size: int = 0
     version: int = 0
     executor: str = ""
+
+    @property
+    def total_us(self) -> int:
+        return self.queue_us + self.decode_us + self.compute_us
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """As trailing metadata of gRPC, or headers of HTTP."""
@@ -90,6 +100,9 @@ class Classification(NamedTuple):
 
 class Engine:
     """
+    A call that gets a version and no answer counts as failed in the version's statistics, be it
+    refused, cancelled or our mistake. One of `classify` has an answer if one of its inputs has.
+
     Args:
         workers: the threads that decode and preprocess, of all models.
     """
@@ -99,9 +112,9 @@ class Engine:
     ) -> None:
         self._manager = manager
         self._metrics = metrics
-        self._settings = settings
+        self._decoding = settings.preprocess_threads
         self._workers = workers
-        self._in_progress: Counter[str] = Counter()  # encoded inputs, by model
+        self._admission = Admission()
         self._statistics: dict[str, dict[int, VersionStatistics]] = {}
 
     def model_name(self, name: str) -> str:
@@ -119,7 +132,7 @@ class Engine:
         return self._manager.acquire(model, version, label=label)
 
     def statistics(self, model: str) -> Mapping[int, VersionStatistics]:
-        """By version, of those that ever answered. Raises: ModelNotFound."""
+        """By version, of those that were ever called. Raises: ModelNotFound."""
         self._manager.status(model)
         return self._statistics.get(model, {})
 
@@ -137,30 +150,29 @@ class Engine:
                 timeout_seconds: for the wait in the queue; None is the model's own.
         Raises: InvalidInput, QueueFull, QueueTimeout, ModelUnavailable, InternalError.
         """
-        loaded = handle.loaded
-        servable, statistics = loaded.servable, loaded.statistics
-        servable.endpoint(endpoint).check(inputs)
-        rows = len(next(iter(inputs.values()))) if servable.endpoints[endpoint].batched else 1
+        servable = handle.loaded.servable
         began = time.perf_counter_ns()
         try:
+            servable.endpoint(endpoint).check(inputs)
+            rows = len(next(iter(inputs.values()))) if servable.endpoints[endpoint].batched else 1
             if endpoint == servable.default_endpoint:
-                prediction = await loaded.batcher.predict(
+                prediction = await handle.loaded.batcher.predict(
                     inputs, priority=priority, timeout_seconds=timeout_seconds
                 )
                 outputs, decode_us = prediction.outputs, 0
             elif endpoint in servable.raw_endpoints:
                 (encoded,) = inputs.values()
-                with self._admit(handle.name, len(encoded)):
+                with self._admission.admit(handle, len(encoded)):
                     prediction, decode_us = await self._predict_all(
                         handle, encoded, priority, timeout_seconds
                     )
                 outputs = _classes_and_scores(servable, prediction)
             else:
-                with self._admit(handle.name, rows):
-                    prediction, decode_us = await self._run_alone(servable, endpoint, inputs), 0
-                outputs = prediction.outputs
+                with self._admission.admit(handle, rows):
+                    prediction = await self._run_alone(handle, endpoint, inputs, timeout_seconds)
+                outputs, decode_us = prediction.outputs, 0
         except BaseException as error:
-            statistics.fail.add(time.perf_counter_ns() - began)
+            self._count_failure(handle, began)
             if isinstance(error, TriptychError) or not isinstance(error, Exception):
                 raise
             raise internal_error(error) from None
@@ -192,28 +204,18 @@ class Engine:
                 whole, or not at all.
         """
         began = time.perf_counter_ns()
-        with (
-            self.acquire(self.model_name(model), version, label) as handle,
-            self._admit(handle.name, len(inputs)),
-        ):
-            if not handle.loaded.servable.labels:
-                raise InvalidInput(
-                    f"model {handle.name!r} was not exported by triptych, so it has no labels and "
-                    "no decoding: send it tensors by the Open Inference Protocol or as to "
-                    "TensorFlow Serving"
-                )
-            slots = self._slots()
-            if len(inputs) == 1:
-                answers = [await self._answer(handle, inputs[0], slots, top_k, min_score)]
-            else:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [
-                        group.create_task(self._answer(handle, item, slots, top_k, min_score))
-                        for item in inputs
-                    ]
-                answers = [task.result() for task in tasks]
-        slowest = max((account for _, account in answers), key=_total_us, default=Account())
-        self._count(handle, slowest, 0, began)
+        with self.acquire(self.model_name(model), version, label) as handle:
+            try:
+                answers = await self._answer_all(handle, inputs, top_k, min_score)
+            except BaseException:
+                self._count_failure(handle, began)
+                raise
+        accounts = [account for _, account in answers] or [Account()]
+        slowest = max(accounts, key=lambda account: account.total_us)
+        if all(isinstance(result, TriptychError) for result, _ in answers):
+            self._count_failure(handle, began)
+        else:
+            self._count(handle, slowest, 0, began)
         return Classification(
             model=handle.name,
             version=handle.version,
@@ -224,35 +226,33 @@ class Engine:
             total_us=(time.perf_counter_ns() - began) // 1000,
         )
 
-    def _slots(self) -> asyncio.Semaphore:
-        """A request of many leaves room between its inputs for those of others."""
-        return asyncio.Semaphore(self._settings.preprocess_threads)
-
-    @contextmanager
-    def _admit(self, model: str, inputs: int) -> Iterator[None]:
-        most = self._settings.max_queue_size
-        before = self._in_progress[model]
-        # A request alone is taken, whatever its size.
-        if before and before + inputs > most:
-            raise QueueFull(
-                f"{before} inputs of model {model!r} are in progress, and with {inputs} more it "
-                f"were over {most}: send them later, or raise TRIPTYCH_MAX_QUEUE_SIZE"
-            )
-        self._in_progress[model] += inputs
-        try:
-            yield
-        finally:
-            self._in_progress[model] -= inputs
-            if not self._in_progress[model]:
-                del self._in_progress[model]
+    async def _answer_all(
+        self, handle: Handle, inputs: Sequence[Item], top_k: int, min_score: float
+    ) -> list[tuple[list[Label] | TriptychError, Account]]:
+        with self._admission.admit(handle, len(inputs)):
+            if not handle.loaded.servable.labels:
+                raise InvalidInput(
+                    f"model {handle.name!r} was not exported by triptych, so it has no labels and "
+                    "no decoding: send it tensors by the Open Inference Protocol or as to "
+                    "TensorFlow Serving"
+                )
+            room = Room.of(handle, self._decoding)
+            if len(inputs) == 1:
+                return [await self._answer(handle, inputs[0], room, top_k, min_score)]
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._answer(handle, item, room, top_k, min_score))
+                    for item in inputs
+                ]
+            return [task.result() for task in tasks]
 
     async def _answer(
-        self, handle: Handle, item: Item, slots: asyncio.Semaphore, top_k: int, min_score: float
+        self, handle: Handle, item: Item, room: Room, top_k: int, min_score: float
     ) -> tuple[list[Label] | TriptychError, Account]:
         try:
             if isinstance(item, InvalidInput):
                 raise item
-            prediction, decode_us = await self._predict(handle, item, slots)
+            prediction, decode_us = await self._predict(handle, item, room)
             scores = prediction.outputs["scores"][0]
             labels = rank(scores, handle.loaded.servable.labels, top_k, min_score)
         except InvalidInput as error:
@@ -273,20 +273,21 @@ class Engine:
         self,
         handle: Handle,
         item: bytes | str,
-        slots: asyncio.Semaphore,
+        room: Room,
         priority: int = 0,
         timeout_seconds: float | None = None,
     ) -> tuple[Prediction, int]:
         """One encoded input. Returns: what was predicted, and the microseconds of decoding."""
         began = time.perf_counter_ns()
-        async with slots:
-            example = await asyncio.get_running_loop().run_in_executor(
-                self._workers, _example, handle.loaded.servable, item
+        async with room.waiting:
+            async with room.decoding:
+                example = await asyncio.get_running_loop().run_in_executor(
+                    self._workers, _example, handle.loaded.servable, item
+                )
+            decode_us = (time.perf_counter_ns() - began) // 1000
+            prediction = await handle.loaded.batcher.predict(
+                {"examples": example}, priority=priority, timeout_seconds=timeout_seconds
             )
-        decode_us = (time.perf_counter_ns() - began) // 1000
-        prediction = await handle.loaded.batcher.predict(
-            {"examples": example}, priority=priority, timeout_seconds=timeout_seconds
-        )
         return prediction, decode_us
 
     async def _predict_all(
@@ -297,11 +298,11 @@ class Engine:
         timeout_seconds: float | None,
     ) -> tuple[Prediction, int]:
         """Raises: InvalidInput, naming the first input that cannot be read."""
-        slots = self._slots()
+        room = Room.of(handle, self._decoding)
 
         async def one(index: int, item: bytes) -> tuple[Prediction, int]:
             try:
-                return await self._predict(handle, item, slots, priority, timeout_seconds)
+                return await self._predict(handle, item, room, priority, timeout_seconds)
             except InvalidInput as error:
                 raise InvalidInput(f"input {index}: {error}") from None
 
@@ -315,17 +316,33 @@ class Engine:
         scores = np.concatenate([prediction.outputs["scores"] for prediction, _ in done])
         return slowest._replace(outputs={"scores": scores}), max(us for _, us in done)
 
-    async def _run_alone(self, servable: Servable, endpoint: str, inputs: Tensors) -> Prediction:
-        """An endpoint that shares no batches."""
+    async def _run_alone(
+        self, handle: Handle, endpoint: str, inputs: Tensors, timeout_seconds: float | None
+    ) -> Prediction:
+        """An endpoint that shares no batches. Its queue is that for a worker."""
         arrived = time.perf_counter_ns()
+        loaded = handle.loaded
+        if timeout_seconds is None:
+            timeout_seconds = loaded.batcher.batching.queue_timeout_seconds
 
         def run() -> tuple[dict[str, npt.NDArray[Any]], int, int]:
             began = time.perf_counter_ns()
-            outputs = servable.run(endpoint, inputs)
+            outputs = loaded.servable.run(endpoint, inputs)
             return outputs, began, time.perf_counter_ns()
 
-        loop = asyncio.get_running_loop()
-        outputs, began, ended = await loop.run_in_executor(self._workers, run)
+        running = self._workers.submit(run)
+        answer = asyncio.wrap_future(running)
+        try:
+            if timeout_seconds < math.inf:
+                await asyncio.wait({answer}, timeout=timeout_seconds)
+                if running.cancel():  # which only works before it has begun
+                    waited = (time.perf_counter_ns() - arrived) / 1e9
+                    raise QueueTimeout(
+                        f"it waited {waited:.3f} s for a worker: allow more, or send fewer at once"
+                    )
+            outputs, began, ended = await answer
+        finally:
+            answer.cancel()  # for a caller that leaves
         return Prediction(outputs, (began - arrived) // 1000, (ended - began) // 1000, 1)
 
     def _count(self, handle: Handle, account: Account, rows: int, began_ns: int) -> None:
@@ -333,14 +350,20 @@ class Engine:
             self._metrics.inputs(handle.name, "classified", rows)
         stages_us = (account.decode_us, account.queue_us, account.compute_us)
         self._metrics.stages(handle.name, *(us / 1e6 for us in stages_us))
-        statistics = handle.loaded.statistics
-        self._statistics.setdefault(handle.name, {})[handle.version] = statistics
-        statistics.call(
+        self._statistics_of(handle).call(
             time.perf_counter_ns() - began_ns,
             account.queue_us,
             account.decode_us,
             account.compute_us,
         )
+
+    def _count_failure(self, handle: Handle, began_ns: int) -> None:
+        self._statistics_of(handle).fail.add(time.perf_counter_ns() - began_ns)
+
+    def _statistics_of(self, handle: Handle) -> VersionStatistics:
+        statistics = handle.loaded.statistics
+        self._statistics.setdefault(handle.name, {})[handle.version] = statistics
+        return statistics
 
 
 def rank(
@@ -373,7 +396,3 @@ def _classes_and_scores(servable: Servable, prediction: Prediction) -> dict[str,
 def _example(servable: Servable, item: bytes | str) -> npt.NDArray[Any]:
     """In a worker thread, in one go, so that few decoded inputs are in memory at once."""
     return servable.preprocess(servable.decode(item))[np.newaxis]
-
-
-def _total_us(account: Account) -> int:
-    return account.queue_us + account.decode_us + account.compute_us

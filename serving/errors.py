@@ -1,5 +1,7 @@
 """What can go wrong, in the domain's words. Status codes are the protocols' matter."""
 
+ENDING = "the server is ending"  # why nothing is ready any more, and calls go elsewhere
+
 
 class TriptychError(Exception):
     """Its text names the input or the model, the reason, and what to do next."""

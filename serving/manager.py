@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from serving import version_policy
-from serving.errors import LabelNotFound, ModelNotFound, ModelUnavailable, TriptychError
+from serving.errors import ENDING, LabelNotFound, ModelNotFound, ModelUnavailable, TriptychError
 from serving.managed_version import Handle, Loaded, ManagedVersion, VersionStatus
 from serving.model_config import ModelConfig
 from serving.repository import VERSION_NAME, ModelFolder, Snapshot, VersionFolder
@@ -40,6 +40,8 @@ class _Model:
         return self.folder.config or ModelConfig()
 
     def observe(self, folder: ModelFolder) -> None:
+        if folder.problem != self.folder.problem and not self.versions and not folder.versions:
+            logger.warning("model %r: %s", self.name, folder.problem)  # a version would say it
         self.folder = folder
         for number, found in folder.versions.items():
             if number not in self.versions:
@@ -143,8 +145,11 @@ class Manager:
                 ModelUnavailable for what cannot answer now, with its state and reason.
         """
         if self._closing:
-            raise ModelUnavailable("the server is ending: send the call to another one")
+            raise ModelUnavailable(f"{ENDING}: send the call to another one")
         model = self._find(name)
+        if not model.versions:
+            why = model.folder.problem or "it was deleted"
+            raise ModelUnavailable(f"model {name!r} has no version that is ready: {why}")
         newest = model.newest_ready()
         if label is not None:
             version = self._labelled(model, label)
@@ -189,19 +194,32 @@ class Manager:
                 group.create_task(self._retire(model))
 
     async def _drive(self, model: _Model) -> None:
+        while await self._unload_all(model):
+            async with self._loads:
+                # Whoever drains it meanwhile does not hold up the loads of other models.
+                if not model.driving.locked():
+                    async with model.driving:
+                        await self._load_one(model)
+
+    async def _unload_all(self, model: _Model) -> bool:
+        """Returns: whether a version is to be loaded then. It waits for its turn without the
+        lock, so that the model can be unloaded meanwhile."""
         async with model.driving:
             while not self._closing and (action := model.next_action()):
-                match action:
-                    case Load():
-                        async with self._loads:
-                            # The disk may have moved on while this load waited for its turn.
-                            if not self._closing and model.next_action() == action:
-                                await self._load(model, model.versions[action.number])
-                    case Unload():
-                        await self._unload(model, model.versions[action.number])
+                if isinstance(action, Load):
+                    return True
+                await self._unload(model, model.versions[action.number])
                 model.observe(model.folder)
-            if not model.versions and self._models.get(model.name) is model:
+            forgotten = not model.versions and not model.folder.problem
+            if forgotten and self._models.get(model.name) is model:
                 del self._models[model.name]
+            return False
+
+    async def _load_one(self, model: _Model) -> None:
+        action = model.next_action()  # now, for the disk may have moved on
+        if isinstance(action, Load) and not self._closing:
+            await self._load(model, model.versions[action.number])
+            model.observe(model.folder)
 
     async def _retire(self, model: _Model) -> None:
         async with model.driving:
@@ -235,15 +253,15 @@ class Manager:
         await version.idle.wait()
         version.become(State.UNLOADING)
         loaded, version.loaded = version.loaded, None
-        reason = ""
         try:
             if loaded is not None:
                 await loaded.close()
-        except Exception as error:
+        except BaseException as error:
+            if _ends_us(error):
+                raise
             logger.exception("%s: its memory may be lost", version)
-            reason = f"unloading raised {type(error).__name__}: {error}"
         finally:
-            version.become(State.DISABLED, reason)
+            version.become(State.DISABLED)
 
     def _announce(self, model: _Model) -> None:
         ready = not self._closing and model.newest_ready() is not None
@@ -295,7 +313,7 @@ def _absent(name: str) -> ModelFolder:
 
 
 def _ends_us(error: BaseException) -> bool:
-    """Whether it was meant for the task, and not for the version that it was loading."""
+    """Whether it was meant for the task, and not of the version that it was at work on."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +20,7 @@ from protos.triptych.v1 import classifier_pb2_grpc
 from serving.batcher import Batcher, Batching
 from serving.compute_budget import ComputeBudget
 from serving.engine import Engine, LoadedVersion
+from serving.errors import ENDING
 from serving.manager import Manager
 from serving.model_config import ModelConfig
 from serving.observability import Metrics, configure_logging
@@ -33,6 +35,7 @@ from serving.protocols.triptych_v1 import SERVICE, ClassifierService
 from serving.repository import VersionFolder
 from serving.runtime.cache import Cache
 from serving.runtime.opening import Wish
+from serving.runtime.priority import give_way
 from serving.runtime.servable import Servable, limit_tensorflow
 from serving.settings import Settings
 from serving.statistics import VersionStatistics
@@ -45,6 +48,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 ARRIVAL_SECONDS = 0.1  # from a client's sending a call until it begins here
 MAX_PENDING_CALLS = 20_000
+SWITCH_SECONDS = 0.0005  # a thread with results waits for a busy loop so long, not Python's 5 ms
 LAST_GRACE_SECONDS = 0.5  # for answers to leave; health watches, say, would stay for ever
 
 T = TypeVar("T")
@@ -65,7 +69,9 @@ class Server:
         self._cache = Cache(settings.cache)
         self._budget = ComputeBudget(settings.threads)
         self._workers = ThreadPoolExecutor(settings.preprocess_threads, "preprocess")
-        self._loader = ThreadPoolExecutor(1, "load")  # one at a time, as it takes the processors
+        self._loader = ThreadPoolExecutor(
+            1, "load", initializer=give_way
+        )  # one at a time, as it takes the processors
         self._manager = Manager(self._load, on_change=self._on_change)
         self._watcher = Watcher(settings.repository, self._manager, settings.poll_seconds)
         self._engine = Engine(self._manager, self._metrics, settings, self._workers)
@@ -254,7 +260,7 @@ class Server:
 
     def _why_not_ready(self) -> str | None:
         if self._stopping:
-            return "the server is ending"
+            return ENDING
         if not self._started:
             return "the models are being loaded"
         if any(self._ready.values()):
@@ -295,6 +301,7 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None] | None = N
     Raises: OSError if a port is taken; RepositoryError if the repository cannot be listed.
     """
     configure_logging(settings.log_level)
+    sys.setswitchinterval(SWITCH_SECONDS)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -28,7 +28,11 @@ class Settings(BaseSettings):
     grpc_port: int = Field(8500, ge=0, le=65535, description="0 takes any free port")
     http_port: int = Field(8501, ge=0, le=65535, description="0 takes any free port")
     workers: int = Field(
-        1, ge=1, le=256, description="processes on one port; one serves some eight cores"
+        1,
+        ge=1,
+        le=256,
+        description="processes on one port; one serves some eight cores. Threads are shared out "
+        "among them; queues and all other limits are each one's own",
     )
     reuse_port: bool = Field(False, description="share the ports with other servers")
     executor: Literal["auto", "openvino", "tensorflow"] = Field(
@@ -44,7 +48,8 @@ class Settings(BaseSettings):
     )
     cache: Path | None = Field(
         default_factory=lambda: platformdirs.user_cache_path("triptych"),
-        description="folder for compiled models and what was measured; losing it costs time only",
+        description="folder for compiled models and what was measured; none keeps nothing, which "
+        "costs time only",
     )
     measure_seconds: float = Field(
         2.0, ge=0, le=600, description="for finding a model's fastest executor and batch, once"
@@ -88,6 +93,12 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, level: object) -> object:
         return level.upper() if isinstance(level, str) else level
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _no_cache(cls, folder: object) -> object:
+        # For an empty variable is as good as none at all.
+        return None if isinstance(folder, str) and folder.lower() == "none" else folder
 
     @property
     def limits(self) -> Limits:

@@ -30,6 +30,10 @@ def command(
     workers: Annotated[
         int | None, typer.Option(help="Default 1; processes that share the ports.")
     ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Folder for compiled models; default the user's; none keeps nothing."),
+    ] = None,
 ) -> None:
     """Serve every model of a repository, the newest version of each, until SIGTERM or Ctrl-C.
 
@@ -50,6 +54,7 @@ def command(
         "host": host,
         "executor": executor,
         "workers": workers,
+        "cache": cache,
     }
     try:
         settings = Settings(**{key: value for key, value in given.items() if value is not None})

@@ -27,16 +27,10 @@ from serving.protocols.classification import (
     require_inputs,
     require_one,
 )
-from serving.protocols.http_status import refusal, shown
-from serving.protocols.http_status import status_of as http_status_of
-from serving.protocols.status import details, number_of, status_of
+from serving.protocols.http_status import code_of, refusal, shown
+from serving.protocols.status import details, http_status_of, number_of, status_of
 from serving.settings import Settings
 
-BODY_STATUS = {
-    408: grpc.StatusCode.DEADLINE_EXCEEDED,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
 RAW_KINDS = ("image/", "audio/", "text/plain", "application/octet-stream", "application/ogg")
 CURL_KIND = "application/x-www-form-urlencoded"  # what `curl --data-binary` says of any bytes
 TEXT_FIELD = "text"
@@ -145,7 +139,7 @@ class _Classify:
             status = grpc.StatusCode.OK
             return _answer(classification)
         except HTTPException as error:  # about the body, mostly of the guard
-            status = BODY_STATUS.get(error.status_code, grpc.StatusCode.INVALID_ARGUMENT)
+            status = code_of(error)
             raise
         except Exception as error:
             told = error if isinstance(error, TriptychError) else internal_error(error)

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.engine import internal_error
+from serving.errors import ENDING
 from serving.protocols.http_status import refusal
 
 BODY_SECONDS = 60.0
@@ -50,7 +51,7 @@ class Guard:
             await self._answer(call, scope)
         except asyncio.CancelledError:
             if LEFT not in call.scope:
-                await call.refuse(503, "the server is ending: send the call to another one")
+                await call.refuse(503, f"{ENDING}: send the call to another one")
         finally:
             self._held -= call.size
             del call.scope[TASK]

@@ -1,39 +1,23 @@
-"""The one table: domain error -> HTTP status; and every refusal as {"error": ...}."""
+"""Every refusal over HTTP as {"error": ...}. Which status an error has, `status` says."""
 
 from collections.abc import Sequence
 
+import grpc
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from serving.errors import (
-    BadVersion,
-    InternalError,
-    InvalidInput,
-    LabelNotFound,
-    ModelNotFound,
-    ModelUnavailable,
-    QueueFull,
-    QueueTimeout,
-    RepositoryError,
-    TriptychError,
-)
+from serving.errors import TriptychError
+from serving.protocols.status import http_status_of
 
-STATUS: dict[type[TriptychError], int] = {
-    InvalidInput: 400,
-    ModelNotFound: 404,
-    LabelNotFound: 404,
-    ModelUnavailable: 503,
-    QueueFull: 429,
-    QueueTimeout: 504,
-    InternalError: 500,
-    # These are an operator's to see, and reach no caller.
-    BadVersion: 400,
-    RepositoryError: 503,
-}
-
+# What is wrong with a body, or with how it comes, as metrics count it.
+CODES = {
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}  # all others: INVALID_ARGUMENT
 MAX_SHOWN_CHARACTERS = 80  # of a value that a message repeats
 MAX_TEXT_CHARACTERS = 2_000
 
@@ -44,8 +28,8 @@ class Refusal(BaseModel):
     error: str
 
 
-def status_of(error: TriptychError) -> int:
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+def code_of(error: HTTPException) -> grpc.StatusCode:
+    return CODES.get(error.status_code, grpc.StatusCode.INVALID_ARGUMENT)
 
 
 def refusal(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -67,7 +51,7 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(TriptychError)
     async def domain(request: Request, error: TriptychError) -> JSONResponse:
-        return refusal(status_of(error), str(error))
+        return refusal(http_status_of(error), str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -4,10 +4,9 @@ Messages <-> what `open_inference_call` takes. There is no shared memory, tracin
 logs: who asks for their state is told that there is none.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -30,6 +29,7 @@ from serving.protocols.open_inference_call import (
 from serving.protocols.open_inference_config import metadata, model_config
 from serving.protocols.open_inference_tensors import Given, datatype_of, quoted, raw, typed
 from serving.protocols.status import details
+from serving.protocols.streams import answered
 from serving.settings import Settings
 from serving.watcher import Watcher
 
@@ -44,7 +44,6 @@ EXTENSIONS = (
     "parameters",
     "statistics",
 )
-MAX_IN_FLIGHT = 256  # requests of one stream
 STREAM_ERRORS_END_IT = "triton_grpc_error"  # a client's header: "true" makes them statuses
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -66,6 +65,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._watcher = watcher
         self._metrics = metrics
         self._why_not_ready = why_not_ready
+        self._max_request_bytes = settings.max_request_bytes
         self._caller = Caller(engine, manager, settings, why_not_ready)
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
@@ -118,41 +118,21 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[Any], context: Context
     ) -> AsyncIterator[Any]:
-        """Reads on while others are answered, up to MAX_IN_FLIGHT: then the client waits.
+        """Requests without an id, which only their order tells apart, are answered in that."""
 
-        Answers leave as they are ready. Requests without an id, which only their order tells
-        apart, are answered in that order.
-        """
-        answers: asyncio.Queue[Any] = asyncio.Queue()
-        room = asyncio.Semaphore(MAX_IN_FLIGHT)
-
-        async def answer(
-            request: Any, before: asyncio.Event | None, done: asyncio.Event | None
-        ) -> None:
-            given = await self._infer(request)
-            if before is not None:
-                await before.wait()
-            answers.put_nowait((request.id, given))
-            if done is not None:
-                done.set()
-
-        async def read() -> None:
-            last: asyncio.Event | None = None
-            try:
-                async with asyncio.TaskGroup() as group:
-                    async for request in requests:
-                        await room.acquire()
-                        before, done = (None, None) if request.id else (last, asyncio.Event())
-                        last = done or last
-                        group.create_task(answer(request, before, done))
-            finally:
-                answers.put_nowait(None)
+        async def answer(request: Any) -> tuple[str, tuple[Any, Result] | TriptychError]:
+            return request.id, await self._infer(request)
 
         ends = (STREAM_ERRORS_END_IT, "true") in (context.invocation_metadata() or ())
-        reading = asyncio.create_task(read())
-        try:
-            while (item := await answers.get()) is not None:
-                request_id, given = item
+        async with aclosing(
+            answered(
+                requests,
+                answer,
+                most_bytes=self._max_request_bytes,
+                in_order=lambda request: not request.id,
+            )
+        ) as answers:
+            async for request_id, given in answers:
                 if not isinstance(given, TriptychError):
                     response = service_pb2.ModelStreamInferResponse(infer_response=given[0])
                 elif ends:
@@ -161,10 +141,6 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
                     response = service_pb2.ModelStreamInferResponse(error_message=str(given))
                     response.infer_response.id = request_id
                 yield response
-                room.release()  # only now: a client that reads nothing is read from no more
-            await reading
-        finally:
-            reading.cancel()
 
     async def RepositoryIndex(self, request: Any, context: Context) -> Any:
         async with _aborting(context):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from serving.engine import Account, Engine
 from serving.errors import (
+    ENDING,
     InvalidInput,
     LabelNotFound,
     ModelNotFound,
@@ -37,7 +38,6 @@ from serving.runtime.endpoint import Endpoint
 from serving.runtime.servable import Servable
 from serving.settings import Settings
 
-ENDING = "the server is ending"  # as `why_not_ready` says it
 MAX_VERSION_DIGITS = 18
 SLOW_CLASSES = 20_000  # from here on ranking takes milliseconds: in a thread
 
@@ -218,7 +218,7 @@ def _endpoint(servable: Servable, inputs: Sequence[Given], asked: str) -> Endpoi
     names = {given.name for given in inputs}
     if names == default.inputs.keys():
         return default
-    for _, other in sorted(servable.endpoints.items()):  # so `classify` before `serving_default`
+    for other in servable.endpoints.values():  # by name: `classify` before `serving_default`
         if names and names == other.inputs.keys():
             return other
     return default
@@ -246,7 +246,7 @@ async def _chosen(
     wanted: Sequence[Wanted],
 ) -> list[tuple[str, npt.NDArray[Any]]]:
     if not wanted:
-        return [(name, outputs[name]) for name in sorted(endpoint.outputs)]
+        return [(name, outputs[name]) for name in endpoint.outputs]
     chosen = []
     # Each once: an answer must not grow by what a client repeats.
     for name, classes in {output.name: output for output in wanted}.values():

@@ -24,8 +24,8 @@ def metadata(name: str, versions: Iterable[int], servable: Servable) -> dict[str
         "name": name,
         "versions": [str(version) for version in sorted(versions)],
         "platform": PLATFORM,
-        "inputs": [_tensor_metadata(spec) for spec in _in_order(endpoint.inputs)],
-        "outputs": [_tensor_metadata(spec) for spec in _in_order(endpoint.outputs)],
+        "inputs": [_tensor_metadata(spec) for spec in endpoint.inputs.values()],
+        "outputs": [_tensor_metadata(spec) for spec in endpoint.outputs.values()],
     }
 
 
@@ -78,20 +78,15 @@ def _inputs(endpoint: Endpoint) -> list[Mapping[str, Any]]:
     return [
         _tensor_config(spec, endpoint.batched)
         | {"optional": False, "is_shape_tensor": False, "allow_ragged_batch": False}
-        for spec in _in_order(endpoint.inputs)
+        for spec in endpoint.inputs.values()
     ]
 
 
 def _outputs(endpoint: Endpoint) -> list[Mapping[str, Any]]:
     return [
         _tensor_config(spec, endpoint.batched) | {"is_shape_tensor": False}
-        for spec in _in_order(endpoint.outputs)
+        for spec in endpoint.outputs.values()
     ]
-
-
-def _in_order(specs: Mapping[str, TensorSpec]) -> list[TensorSpec]:
-    """By name: a SavedModel's own order is another one each time that it is loaded."""
-    return [specs[name] for name in sorted(specs)]
 
 
 def _tensor_config(spec: TensorSpec, batched: bool) -> dict[str, Any]:

@@ -10,13 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InvalidInput
-from serving.protocols.open_inference_tensors import DTYPES, Data, datatype_of, integers, quoted
+from serving.protocols.open_inference_tensors import (
+    DTYPES,
+    INVALID,
+    Data,
+    datatype_of,
+    integers,
+    quoted,
+)
 from serving.runtime.endpoint import STRING
+
+NOT_IN_JSON = ("FP16", "BF16", INVALID)  # the last: complex numbers, which have no datatype
 
 
 def from_json(name: str, datatype: str, data: Any) -> Data:
     """The `data` of a JSON tensor: a list, flat or nested. Raises: InvalidInput."""
-    if datatype in ("FP16", "BF16"):
+    if datatype in NOT_IN_JSON:
         raise InvalidInput(
             f"sending {datatype} data via JSON is not supported. Please use the binary data "
             f"format for input {quoted(name)}"
@@ -41,9 +50,10 @@ def from_json(name: str, datatype: str, data: Any) -> Data:
 
 def to_json(name: str, array: npt.NDArray[Any]) -> list[Any]:
     """A flat list. Raises: InvalidInput for what JSON cannot hold."""
-    if array.dtype.name in ("float16", "bfloat16"):
+    datatype = datatype_of(array.dtype)
+    if datatype in NOT_IN_JSON:
         raise InvalidInput(
-            f"sending {datatype_of(array.dtype)} data via JSON is not supported. Please use the "
+            f"sending {datatype} data via JSON is not supported. Please use the "
             f"binary data format for output {quoted(name)}"
         )
     if array.dtype == STRING:

@@ -18,6 +18,7 @@ from serving.errors import TriptychError
 from serving.manager import Manager
 from serving.observability import Metrics
 from serving.protocols import open_inference_state as state
+from serving.protocols.http_status import code_of as code_of_body
 from serving.protocols.http_status import refusal
 from serving.protocols.open_inference import (
     account_of,
@@ -28,15 +29,10 @@ from serving.protocols.open_inference import (
 )
 from serving.protocols.open_inference_body import HEADER, parse, read_body, render
 from serving.protocols.open_inference_call import Caller, Unsupported, code_of, options_of
+from serving.protocols.status import HTTP
 from serving.settings import Settings
 from serving.watcher import Watcher
 
-HTTP_STATUS = {
-    grpc.StatusCode.INTERNAL: 500,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-}  # all others: 400
 NAMES = re.compile(r"{(\w+)}")  # of a path's parameters
 LARGE_BYTES = 100_000  # of JSON: what takes long enough to be read and written in a thread
 
@@ -112,8 +108,8 @@ def router(
             response = await _infer(caller, request, model, version)
             status = grpc.StatusCode.OK
             return response
-        except HTTPException:  # of the guard, about the body
-            status = grpc.StatusCode.RESOURCE_EXHAUSTED
+        except HTTPException as error:  # of the guard, about the body
+            status = code_of_body(error)
             raise
         except Exception as error:
             told = error if isinstance(error, TriptychError) else internal_error(error)
@@ -212,7 +208,7 @@ def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         try:
             return await handler(request, **request.path_params)
         except TriptychError as error:
-            return refusal(HTTP_STATUS.get(code_of(error), 400), str(error))
+            return refusal(HTTP[code_of(error)], str(error))
 
     return answer
 

@@ -1,4 +1,4 @@
-"""The one table: domain error -> grpc status."""
+"""The one table: domain error -> grpc status; and what that is in HTTP."""
 
 import grpc
 
@@ -28,11 +28,30 @@ STATUS: dict[type[TriptychError], grpc.StatusCode] = {
     RepositoryError: grpc.StatusCode.UNAVAILABLE,
 }
 
+HTTP: dict[grpc.StatusCode, int] = {
+    grpc.StatusCode.OK: 200,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.UNKNOWN: 500,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
 MAX_DETAILS_BYTES = 2_000  # a client refuses 8 KiB of headers, where a byte may take three
 
 
 def status_of(error: TriptychError) -> grpc.StatusCode:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def http_status_of(error: TriptychError) -> int:
+    return HTTP[status_of(error)]
 
 
 def number_of(error: TriptychError) -> int:

@@ -34,7 +34,7 @@ from serving.protocols.tensorflow_serving_inference import (
     decode_inputs,
     predict_endpoint,
 )
-from serving.protocols.tensorflow_serving_models import ModelService
+from serving.protocols.tensorflow_serving_models import PROTOCOL, ModelService
 from serving.protocols.tensorflow_serving_status import Code, Spec, cut, invalid, refusal
 from serving.protocols.tensorflow_serving_tensors import encode, is_slow, type_number
 from serving.runtime.endpoint import Endpoint, TensorSpec
@@ -47,7 +47,6 @@ SERVICES = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
 SIGNATURE_DEF = "signature_def"
-PROTOCOL = "tfserving"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -118,7 +117,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     ) -> predict_pb2.PredictResponse:
         with self._inference.acquire(spec) as handle:
             endpoint = predict_endpoint(handle, spec.signature)
-            given = request.inputs, self._inference.most_bytes
+            given = request.inputs, self._inference.limits.total_bytes
             if any(is_slow(proto) for proto in request.inputs.values()):
                 inputs = await asyncio.to_thread(decode_inputs, endpoint, *given)
             else:

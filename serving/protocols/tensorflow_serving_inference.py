@@ -53,9 +53,7 @@ class Result(NamedTuple):
 class Inference:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
-        self._max_encoded = settings.max_inputs_per_request
-        self.most_bytes = settings.max_request_bytes
-        self._limits = Limits(settings.max_inputs_per_request, settings.max_request_bytes)
+        self.limits = Limits(settings.max_inputs_per_request, settings.max_request_bytes)
 
     def acquire(self, spec: Spec) -> Handle:
         if not spec.model:
@@ -109,14 +107,14 @@ class Inference:
         if not pairs:
             raise invalid("Input is empty.")
         accounts = [account for _, account in pairs]
-        slowest = max(accounts, key=lambda a: a.queue_us + a.decode_us + a.compute_us)
+        slowest = max(accounts, key=lambda account: account.total_us)
         return [result for result, _ in pairs], slowest
 
     async def _classify(
         self, handle: Handle, endpoint: Endpoint, given: Any
     ) -> tuple[Classes, Account]:
         servable = handle.loaded.servable
-        call = call_with(servable, endpoint, given, self._limits)
+        call = call_with(servable, endpoint, given, self.limits)
         answer = await self._infer(handle, call.endpoint, call.inputs)
         labels, scores = answer.outputs.get(CLASSES), answer.outputs.get(SCORES)
         if call.endpoint != endpoint.name and scores is not None:  # ours, by numbers
@@ -138,7 +136,7 @@ class Inference:
     async def _regress(
         self, handle: Handle, endpoint: Endpoint, given: Any
     ) -> tuple[Array, Account]:
-        call = call_with(handle.loaded.servable, endpoint, given, self._limits)
+        call = call_with(handle.loaded.servable, endpoint, given, self.limits)
         answer = await self._infer(handle, call.endpoint, call.inputs)
         values = answer.outputs[OUTPUTS]
         if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] != 1):
@@ -158,9 +156,9 @@ class Inference:
     async def _infer(self, handle: Handle, endpoint: str, inputs: Tensors) -> Answer:
         if endpoint in handle.loaded.servable.raw_endpoints:
             (encoded,) = inputs.values() if len(inputs) == 1 else (np.empty(0),)
-            if encoded.ndim and len(encoded) > self._max_encoded:
+            if encoded.ndim and len(encoded) > self.limits.encoded:
                 raise InvalidInput(
-                    f"the request has {len(encoded):,} inputs, and {self._max_encoded:,} are "
+                    f"the request has {len(encoded):,} inputs, and {self.limits.encoded:,} are "
                     "allowed: send several requests, or raise TRIPTYCH_MAX_INPUTS_PER_REQUEST"
                 )
         return await self._engine.infer(handle, endpoint, inputs)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from serving.protocols.tensorflow_serving_inference import Classes
 from serving.protocols.tensorflow_serving_status import Code, Refused, invalid
 from serving.protocols.tensorflow_serving_tensors import type_name_of
-from serving.runtime.endpoint import STRING, Endpoint, TensorSpec
+from serving.runtime.endpoint import STRING, Endpoint, TensorSpec, type_name
 
 Array = npt.NDArray[Any]
 
@@ -210,7 +210,7 @@ def _require_types(flat: Sequence[Any], spec: TensorSpec) -> None:
     wrong = next(each for each in flat if type(each) not in allowed)
     raise invalid(
         f"JSON Value: {shown(wrong)} Type: {JSON_TYPES[type(wrong)]} is not of expected type: "
-        f"{_name(spec)}"
+        f"{type_name(spec.dtype)}"
     )
 
 
@@ -226,11 +226,7 @@ def _array(flat: list[Any], spec: TensorSpec) -> Array:
                 return np.array(flat, spec.dtype)
             return np.array(flat, np.float64).astype(spec.dtype)
     except OverflowError:
-        raise invalid(f"a JSON Value is out of the range of {_name(spec)}") from None
-
-
-def _name(spec: TensorSpec) -> str:
-    return "string" if spec.dtype == STRING else spec.dtype.name
+        raise invalid(f"a JSON Value is out of the range of {type_name(spec.dtype)}") from None
 
 
 def bytes_of(value: Any) -> bytes:

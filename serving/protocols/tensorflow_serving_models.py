@@ -17,9 +17,10 @@ from tensorflow_serving.apis import (
     model_service_pb2_grpc,
 )
 
-from serving.errors import ModelNotFound
+from serving.errors import BadVersion, ModelNotFound
 from serving.manager import Manager, VersionStatus
 from serving.observability import Metrics
+from serving.protocols.status import STATUS
 from serving.protocols.tensorflow_serving_status import Code, Refused, cut, invalid, refusal
 from serving.repository import MODEL_NAME
 from serving.settings import Settings
@@ -29,7 +30,7 @@ from serving.watcher import LabelRefused, ModelOverride, ReloadFailed, Watcher
 PROTOCOL = "tfserving"
 PLATFORM = "tensorflow"
 TENSORFLOW, UNSPECIFIED = 1, 0  # of the deprecated ModelType
-BAD_VERSION = Code.FAILED_PRECONDITION
+BAD_VERSION = STATUS[BadVersion]
 MAX_NAME_CHARACTERS = 255
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -21,8 +21,10 @@ from tensorflow_serving.apis import get_model_metadata_pb2, input_pb2
 from serving.engine import Account, Engine
 from serving.manager import Manager
 from serving.observability import Metrics
+from serving.protocols.http_status import code_of
 from serving.protocols.http_status import refusal as refused_as
-from serving.protocols.tensorflow_serving import PROTOCOL, SIGNATURE_DEF, metadata_of
+from serving.protocols.status import HTTP
+from serving.protocols.tensorflow_serving import SIGNATURE_DEF, metadata_of
 from serving.protocols.tensorflow_serving_inference import Inference, rest_endpoint
 from serving.protocols.tensorflow_serving_json import (
     SIGNATURE,
@@ -33,8 +35,8 @@ from serving.protocols.tensorflow_serving_json import (
     results_of_values,
 )
 from serving.protocols.tensorflow_serving_json_examples import fill_input
-from serving.protocols.tensorflow_serving_models import status_of
-from serving.protocols.tensorflow_serving_status import HTTP, Code, Spec, invalid, refusal
+from serving.protocols.tensorflow_serving_models import PROTOCOL, status_of
+from serving.protocols.tensorflow_serving_status import Code, Spec, invalid, refusal
 from serving.settings import Settings
 
 T = TypeVar("T")
@@ -86,8 +88,8 @@ class _Rest:
             response = await work(request, found, spec)
             code = Code.OK
             return response
-        except HTTPException:  # of the body: too large, too slow
-            code = Code.INVALID_ARGUMENT
+        except HTTPException as error:  # of the guard, about the body
+            code = code_of(error)
             raise
         except Exception as error:
             refused = refusal(error, spec)

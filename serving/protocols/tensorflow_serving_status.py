@@ -8,32 +8,13 @@ from typing import NamedTuple
 import grpc
 
 from serving.engine import internal_error
-from serving.errors import (
-    LabelNotFound,
-    ModelNotFound,
-    TriptychError,
-)
+from serving.errors import LabelNotFound, ModelNotFound, TriptychError
 from serving.protocols.status import status_of
 
 MAX_CHARACTERS = 1024
 CUT = "...TRUNCATED"
 
 Code = grpc.StatusCode
-
-HTTP: dict[Code, int] = {
-    Code.OK: 200,
-    Code.INVALID_ARGUMENT: 400,
-    Code.FAILED_PRECONDITION: 400,
-    Code.OUT_OF_RANGE: 400,
-    Code.NOT_FOUND: 404,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.CANCELLED: 499,
-    Code.UNKNOWN: 500,
-    Code.INTERNAL: 500,
-    Code.UNIMPLEMENTED: 501,
-    Code.UNAVAILABLE: 503,
-    Code.DEADLINE_EXCEEDED: 504,
-}
 
 
 class Refused(Exception):

@@ -1,9 +1,8 @@
 """triptych.v1.Classifier: translation and validation. The proto's comments are the reference."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -20,12 +19,12 @@ from serving.protocols.classification import (
     require_one,
 )
 from serving.protocols.status import details, number_of, status_of
+from serving.protocols.streams import answered
 from serving.runtime.opening import Report
 from serving.settings import Settings
 from serving.version_policy import State
 
 SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
-MAX_IN_FLIGHT = 256  # requests of one stream
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,6 +43,7 @@ class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
         self._manager = manager
         self._metrics = metrics
         self._max_inputs = settings.max_inputs_per_request
+        self._max_request_bytes = settings.max_request_bytes
 
     async def Classify(
         self, request: classifier_pb2.ClassifyRequest, context: Context
@@ -57,37 +57,19 @@ class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
     async def ClassifyStream(
         self, requests: AsyncIterator[classifier_pb2.ClassifyStreamRequest], context: Context
     ) -> AsyncIterator[classifier_pb2.ClassifyStreamResponse]:
-        """Reads on while others are answered, up to MAX_IN_FLIGHT: then the client waits."""
-        answers: asyncio.Queue[classifier_pb2.ClassifyStreamResponse | None] = asyncio.Queue()
-        room = asyncio.Semaphore(MAX_IN_FLIGHT)
-
-        async def answer(request: classifier_pb2.ClassifyStreamRequest) -> None:
+        async def answer(
+            request: classifier_pb2.ClassifyStreamRequest,
+        ) -> classifier_pb2.ClassifyStreamResponse:
             given = await self._classify(request.request)
             if isinstance(given, TriptychError):
-                response = classifier_pb2.ClassifyStreamResponse(id=request.id, error=_error(given))
-            else:
-                response = classifier_pb2.ClassifyStreamResponse(
-                    id=request.id, response=_response(given)
-                )
-            answers.put_nowait(response)
+                return classifier_pb2.ClassifyStreamResponse(id=request.id, error=_error(given))
+            return classifier_pb2.ClassifyStreamResponse(id=request.id, response=_response(given))
 
-        async def read() -> None:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    async for request in requests:
-                        await room.acquire()
-                        group.create_task(answer(request))
-            finally:
-                answers.put_nowait(None)
-
-        reading = asyncio.create_task(read())
-        try:
-            while (response := await answers.get()) is not None:
+        async with aclosing(
+            answered(requests, answer, most_bytes=self._max_request_bytes)
+        ) as answers:
+            async for response in answers:
                 yield response
-                room.release()  # only now: a client that reads nothing is read from no more
-            await reading
-        finally:
-            reading.cancel()
 
     async def ListModels(
         self, request: classifier_pb2.ListModelsRequest, context: Context

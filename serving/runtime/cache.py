@@ -31,6 +31,16 @@ class Cache:
             return data
         return None
 
+    def file(self, key: str) -> Path | None:
+        """Where it lies, for a library that reads files itself."""
+        if self._folder is None:
+            return None
+        path = self._path(key)
+        with suppress(OSError):
+            os.utime(path)
+            return path
+        return None
+
     def write(self, key: str, data: bytes) -> None:
         if self._folder is None:
             return

@@ -17,11 +17,15 @@ MAX_NAME_CHARACTERS = 100  # of a client's name that a message repeats
 
 
 class TensorSpec(NamedTuple):
-    """`shape`: None is any size; for the whole shape, any rank."""
+    """
+    shape: None is any size; for the whole shape, any rank.
+    below: values are codes, from 0 on and below it; None where any number is taken.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: Shape | None
+    below: int | None = None
 
     def __str__(self) -> str:
         return f"{type_name(self.dtype)} {shape_text(self.shape)}"
@@ -70,6 +74,20 @@ class Endpoint(NamedTuple):
                 )
             if not all(sizes.values()):
                 raise InvalidInput("the batch is empty: send at least one example")
+        for name, spec in self.inputs.items():
+            if spec.below is not None:
+                self._require_codes(name, inputs[name], spec.below)
+
+    def _require_codes(self, name: str, value: npt.NDArray[Any], below: int) -> None:
+        """Executors look them up: TensorFlow fails at others, and OpenVINO computes something."""
+        if not value.size or (value.min() >= 0 and value.max() < below):
+            return
+        place = np.unravel_index(np.argmax((value < 0) | (value >= below)), value.shape)
+        raise InvalidInput(
+            f"input {name!r} is {value[place]} at {shape_text([int(i) for i in place])}, and "
+            f"endpoint {self.name!r} takes codes from 0 to {below - 1}: send what the model's "
+            "`preprocess` endpoint gives"
+        )
 
 
 def type_name(dtype: np.dtype[Any]) -> str:

@@ -6,9 +6,14 @@ best comes out of the same measurement, for it is another on each machine and fo
 
 import json
 import logging
+import platform
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,10 +27,11 @@ from serving.runtime.executors import EXECUTORS, Executor
 
 logger = logging.getLogger(__name__)
 
+PACKAGES = ("triptych", "openvino", "tensorflow", "tensorflow-cpu")  # the last two: either
 AGREEMENT = 1e-4  # between executors; of numbers over 1, relative
 BF16_SCORE_TOLERANCE = 0.01
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-BATCH_COST_SECONDS = 0.0005  # of a batch beyond its computing: queue, thread, answers
+BATCH_COST_SECONDS = 0.0001  # of a batch beyond its computing: queue, thread, answers
 GOOD_ENOUGH = 1.03  # a smaller batch wins where it takes no longer an example than this
 RUN_SECONDS = 0.05  # a measurement goes on for so long
 
@@ -97,7 +103,7 @@ class _Opening:
         self._reasons: list[str] = []
 
     def open(self) -> tuple[Executor, Report]:
-        key = f"report {self._key} {self._wish} {sorted(EXECUTORS)}"
+        key = f"report {self._key} {self._wish} {sorted(EXECUTORS)} {here()}"
         remembered = self._recall(key)
         if remembered is not None:
             executor = self._try(remembered.executor, remembered.precision)
@@ -109,9 +115,6 @@ class _Opening:
 
     def _find(self) -> tuple[Executor, Report]:
         names = list(EXECUTORS) if self._wish.executor == "auto" else [self._wish.executor]
-        if not self._can_compile():
-            # Only TensorFlow knows strings.
-            names = ["tensorflow"]
         opened = [executor for name in names if (executor := self._try(name, "f32"))]
         if not opened:
             raise BadVersion(
@@ -141,9 +144,6 @@ class _Opening:
             tuple(self._reasons),
         )
 
-    def _can_compile(self) -> bool:
-        return all(spec.dtype != STRING for spec in self._endpoint.inputs.values())
-
     def _try(self, name: str, precision: str) -> Executor | None:
         executor = None
         try:
@@ -161,7 +161,7 @@ class _Opening:
 
     def _agree(self, executors: Sequence[Executor]) -> bool:
         for probe in self._probes:
-            first, *others = [executor.run(probe) for executor in executors]
+            first, *others = [executor.run(probe, alone=True) for executor in executors]
             for other in others:
                 for name, spec in self._endpoint.outputs.items():
                     if spec.dtype == STRING:
@@ -221,7 +221,7 @@ class _Opening:
                 name: np.repeat(value, size, axis=0) if size > 1 else value
                 for name, value in self._probes[0].items()
             }
-            speeds[size] = size / _seconds_a_run(executor, batch)
+            speeds[size] = size * executor.lanes / _seconds_a_run(executor, batch)
         return speeds
 
     def _best_batch_size(self, speeds: dict[int, float]) -> int:
@@ -244,6 +244,20 @@ class _Opening:
         return report if report.executor in EXECUTORS and report.best_batch_size > 0 else None
 
 
+def here() -> str:
+    """What the outcome of a measurement hangs on: this processor, and these releases."""
+    processor = platform.platform()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        told = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+        processor = " ".join(sorted(told))
+    releases = []
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            releases.append(f"{package} {version(package)}")
+    return f"{processor} {releases}"
+
+
 def _label(executor: Executor) -> str:
     return f"{executor.name} {executor.precision}"
 
@@ -260,8 +274,13 @@ def _difference(value: npt.NDArray[Any] | None, other: npt.NDArray[Any] | None) 
 
 
 def _seconds_a_run(executor: Executor, batch: Tensors) -> float:
-    """The quickest, after a run that compiles for this shape: others only slow it down."""
-    executor.run(batch)
+    """Of all lanes at once, the quickest run: others only slow it down."""
+    with ThreadPoolExecutor(executor.lanes) as lanes:
+        return min(lanes.map(lambda _: _quickest(executor, batch), range(executor.lanes)))
+
+
+def _quickest(executor: Executor, batch: Tensors) -> float:
+    executor.run(batch)  # compiles for this shape
     runs: list[float] = []
     while sum(runs) < RUN_SECONDS or len(runs) < 3:
         began = time.perf_counter()

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -20,6 +21,7 @@ from serving.runtime import decoding
 from serving.runtime.cache import Cache
 from serving.runtime.decoding import DEFAULT_LIMITS, Limits
 from serving.runtime.endpoint import (
+    STRING,
     Endpoint,
     Tensors,
     TensorSpec,
@@ -35,6 +37,15 @@ GOLDEN_TOLERANCE = 1e-4  # between a golden score and what this machine computes
 ENDPOINTS = ("preprocess", "predict", "classify")
 RAW_ENDPOINTS = frozenset({"classify", "serving_default"})  # of ours: encoded inputs
 SERVING_DEFAULT = "serving_default"
+# What NumPy has and the protocols know, by TensorFlow's names. The rest is quantised numbers,
+# float8, int4, and what is no tensor: resources and variants.
+# fmt: off
+TYPES = {
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "bfloat16", "float32", "float64", "complex64", "complex128", "string",
+}
+# fmt: on
+COMPILED_KINDS = "fiub"  # of NumPy's types. OpenVINO makes float32 of the others, or nothing.
 
 Decoded = npt.NDArray[Any] | str
 
@@ -49,7 +60,8 @@ class Servable:
 
     name, version:    the manifest's, and the folder's number, or 0 if it has another name.
     manifest:         None for a SavedModel that triptych did not write: its endpoints are served.
-    endpoints:        by name, as the SavedModel's signatures.
+    endpoints:        by name, as the SavedModel's signatures, but for those of types that no client
+                      can send; the report says which.
     default_endpoint: the one that `executor` computes and whose calls share batches.
     raw_endpoints:    which take encoded files or text, one string an example.
     """
@@ -71,15 +83,17 @@ class Servable:
         self._golden = golden
         self._saved_model = saved_model  # which owns the variables that its signatures use
         self._signatures = dict(saved_model.signatures)
-        self._calls = {name: Call(signature) for name, signature in self._signatures.items()}
+        endpoints, self._notes = _endpoints(self._signatures)
+        self._calls = {name: Call(self._signatures[name]) for name in endpoints}
         self._limits = limits
-        endpoints = {
-            name: _endpoint(name, signature) for name, signature in self._signatures.items()
-        }
         self.endpoints: Mapping[str, Endpoint] = endpoints
         if manifest is not None:
             # Of one input: the first axis of a waveform, though of any size, is no batch.
             endpoints["preprocess"] = endpoints["preprocess"]._replace(batched=False)
+            if manifest.input.text.vocabulary_size:
+                endpoints["predict"] = _of_codes(
+                    endpoints["predict"], manifest.input.text.vocabulary_size
+                )
             self.default_endpoint = "predict"
             self.raw_endpoints = RAW_ENDPOINTS
             self._input = manifest.input
@@ -87,7 +101,7 @@ class Servable:
                 "preprocess"
             ].inputs.items()
         else:
-            known = sorted(self.endpoints)
+            known = list(self.endpoints)
             self.default_endpoint = SERVING_DEFAULT if SERVING_DEFAULT in known else known[0]
             self.raw_endpoints = frozenset()
         self.executor: Executor
@@ -160,11 +174,11 @@ class Servable:
         ]
         return example
 
-    def predict(self, examples: npt.NDArray[Any]) -> Scores:
+    def predict(self, examples: npt.NDArray[Any], alone: bool = False) -> Scores:
         """[B, ...] -> [B, K]. Blocking. Raises: InvalidInput if `examples` do not fit."""
         # TensorFlow itself takes any shape without a word, and computes something.
         _check("examples", examples, self.endpoints["predict"].inputs["examples"])
-        outputs = self.executor.run({"examples": examples})
+        outputs = self.executor.run({"examples": examples}, alone=alone)
         return Scores(outputs["logits"], outputs["scores"])
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
@@ -174,6 +188,7 @@ class Servable:
             for size in batch_sizes if batched else (1,):
                 batch = {name: np.repeat(value, size, axis=0) for name, value in probe.items()}
                 self.executor.run(batch if batched else probe)
+            self.executor.run(probe, alone=True)
 
     def check_golden(self) -> None:
         """Raises: BadVersion if a score is more than GOLDEN_TOLERANCE off training's own.
@@ -183,14 +198,16 @@ class Servable:
         tolerance = GOLDEN_TOLERANCE if self.precision == "f32" else BF16_SCORE_TOLERANCE
         largest = 0.0
         for golden in self._golden:
-            scores = self.predict(self._golden_example(golden)[np.newaxis]).scores[0]
-            if not len(scores) == len(golden.scores) == len(self.labels):
-                raise BadVersion(
-                    f"{len(self.labels)} labels, {len(golden.scores)} golden scores and "
-                    f"{len(scores)} computed ones: export the model again"
-                )
-            difference = float(np.abs(scores - np.array(golden.scores, np.float32)).max())
-            largest = max(largest, np.inf if np.isnan(difference) else difference)
+            example = self._golden_example(golden)[np.newaxis]
+            for alone in (False, True):
+                scores = self.predict(example, alone).scores[0]
+                if not len(scores) == len(golden.scores) == len(self.labels):
+                    raise BadVersion(
+                        f"{len(self.labels)} labels, {len(golden.scores)} golden scores and "
+                        f"{len(scores)} computed ones: export the model again"
+                    )
+                difference = float(np.abs(scores - np.array(golden.scores, np.float32)).max())
+                largest = max(largest, np.inf if np.isnan(difference) else difference)
         if largest > tolerance:
             raise BadVersion(
                 f"golden scores are not reproduced by {self.executor_name}: the largest "
@@ -206,10 +223,14 @@ class Servable:
         self._calls = {}
 
     def _open(self, wish: Wish, cache: Cache, key: str) -> None:
-        name = self.default_endpoint
-        self.executor, self.report = open_endpoint(
-            self._signatures[name], self.endpoints[name], self._probes(), wish, cache, key
+        endpoint = self.endpoints[self.default_endpoint]
+        specs = [*endpoint.inputs.values(), *endpoint.outputs.values()]
+        if any(spec.dtype.kind not in COMPILED_KINDS for spec in specs):
+            wish = wish._replace(executor="tensorflow")
+        self.executor, report = open_endpoint(
+            self._signatures[endpoint.name], endpoint, self._probes(), wish, cache, key
         )
+        self.report = replace(report, notes=(*report.notes, *self._notes))
 
     def _probes(self) -> list[Tensors]:
         """Inputs to try the default endpoint with; none where no size is known."""
@@ -222,7 +243,7 @@ class Servable:
             shape = spec.shape
             if shape is not None and endpoint.batched:
                 shape = (1, *shape[1:])
-            if shape is None or None in shape or spec.dtype.kind not in "fiub":
+            if shape is None or None in shape or spec.dtype == STRING:
                 return []
             values = rng.random([size or 0 for size in shape])
             probe[name] = values.astype(spec.dtype)  # in [0, 1): no index out of any range
@@ -282,15 +303,56 @@ def limit_tensorflow(threads: int) -> None:
         threading.set_inter_op_parallelism_threads(threads)
 
 
+def _endpoints(signatures: Mapping[str, Any]) -> tuple[dict[str, Endpoint], list[str]]:
+    """Those that clients can call, by name, and a note on each of the others.
+
+    Raises: BadVersion if the default one is of the others: what answered in its place would be
+            another function.
+    """
+    endpoints, notes = {}, []
+    for name in sorted(signatures):  # a SavedModel's own order is another one at each load
+        strange = _strange(signatures[name])
+        if not strange:
+            endpoints[name] = _endpoint(name, signatures[name])
+            continue
+        note = f"endpoint {name!r} is not served, as no protocol can carry what it takes or gives: "
+        notes.append(f"{note}{strange}")
+    if notes and (not endpoints or SERVING_DEFAULT in signatures.keys() - endpoints.keys()):
+        raise BadVersion(
+            f"{'; '.join(notes)}. Cast such tensors in the signature, and save it again"
+        )
+    return endpoints, notes
+
+
+def _strange(signature: Any) -> str:
+    return ", ".join(
+        f"{kind} {key!r}, which is {specs[key].dtype.name}"
+        for kind, specs in zip(("input", "output"), _specs(signature), strict=True)
+        for key in sorted(specs)
+        if specs[key].dtype.name not in TYPES
+    )
+
+
+def _specs(signature: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    return signature.structured_input_signature[1], signature.structured_outputs
+
+
 def _endpoint(name: str, signature: Any) -> Endpoint:
-    inputs = {
-        key: _spec(key, spec) for key, spec in signature.structured_input_signature[1].items()
-    }
-    outputs = {key: _spec(key, spec) for key, spec in signature.structured_outputs.items()}
+    inputs, outputs = (
+        {key: _spec(key, specs[key]) for key in sorted(specs)} for specs in _specs(signature)
+    )
     batched = bool(inputs) and all(
         spec.shape and spec.shape[0] is None for spec in [*inputs.values(), *outputs.values()]
     )
     return Endpoint(name, inputs, outputs, batched)
+
+
+def _of_codes(endpoint: Endpoint, below: int) -> Endpoint:
+    inputs = {
+        name: spec._replace(below=below) if spec.dtype.kind in "iu" else spec
+        for name, spec in endpoint.inputs.items()
+    }
+    return endpoint._replace(inputs=inputs)
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:

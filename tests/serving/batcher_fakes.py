@@ -5,6 +5,8 @@ import threading
 
 import numpy as np
 
+from serving.runtime.executors import joined
+
 
 def example(number, shape=(2,), rows=1):
     """Rows that tell their caller, and their place, from all others."""
@@ -37,6 +39,7 @@ class Executor:
         self.wrong = wrong
         self.answer = answer
         self.batches = []  # the numbers of their rows
+        self.alone = []  # of each, whether it had all threads
         self.seen = []  # the inputs themselves
         self.permits = threading.Semaphore(0)
         self.loop = asyncio.get_running_loop()
@@ -45,12 +48,14 @@ class Executor:
         self.lock = threading.Lock()
         self.at_once = self.most_at_once = 0
 
-    def run(self, inputs):
+    def run(self, *parts, alone=False):
+        inputs = joined(parts)
         with self.lock:
             self.at_once += 1
             self.most_at_once = max(self.at_once, self.most_at_once)
             self.used.add(threading.current_thread())
             self.seen.append(inputs)
+            self.alone.append(alone)
             first = inputs["x"].reshape(len(inputs["x"]), -1)[:, 0]
             self.batches.append([round(float(number), 2) for number in first])
         self.loop.call_soon_threadsafe(self.began.release)
@@ -77,9 +82,12 @@ class Immediate:
     precision = "f32"
 
     def __init__(self, answer=compute, lanes=1, threads=1):
-        self.run = answer
+        self.answer = answer
         self.lanes = lanes
         self.threads = threads
+
+    def run(self, *parts, alone=False):
+        return self.answer(joined(parts))
 
     def close(self): ...
 

@@ -114,10 +114,13 @@ class Executor:
 
 
 class House:
-    """An engine over fakes of what is loaded, by the names of the models."""
+    """An engine over fakes of what is loaded, by the names of the models.
+
+    Without `batching`, the settings' queue is each model's, as a server has it.
+    """
 
     def __init__(self, batching=None, labels=("zero", "one", "two"), **settings):
-        self.batching = batching or Batching()
+        self.batching = batching or Batching(max_queue_size=Settings(**settings).max_queue_size)
         self.labels = labels
         self.loaded = {}
         self.executors = {}

@@ -6,6 +6,7 @@ models and the end in test_batcher_together.py.
 
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -121,13 +122,13 @@ async def test_several_inputs_stay_together():
 
 async def test_urgent_calls_go_first():
     executor = Executor()
-    batcher = Batcher(executor, Batching(max_batch_size=2))
+    batcher = Batcher(executor, Batching(max_batch_size=3))
     first = await busy(batcher, executor)
     usual = await call(batcher, [1, 2], priority=0)
-    urgent = await call(batcher, [3], priority=-1)
+    urgent = await call(batcher, [3, 4], priority=-1)
     executor.let_go(3)
     await asyncio.gather(first, *usual, *urgent)
-    assert executor.batches == [[0], [3, 1], [2]]
+    assert executor.batches == [[0], [3, 4, 1], [2]]
     await batcher.close()
 
 
@@ -196,10 +197,45 @@ async def test_as_many_batches_at_once_as_there_are_lanes():
         await executor.began.acquire()
     assert sorted(executor.batches) == [[0, 1], [2, 3], [4, 5]]
     assert len(batcher) == 3
+    assert not any(executor.alone)
     executor.let_go(5)
     predictions = await asyncio.gather(*tasks)
     assert all(is_answer(prediction, i) for i, prediction in enumerate(predictions))
     assert executor.most_at_once == 3
+    await batcher.close()
+
+
+async def test_a_call_that_is_alone_has_all_threads():
+    executor = Executor(lanes=2)
+    batcher = Batcher(executor, Batching(max_batch_size=2))
+    first = await busy(batcher, executor)
+    others = await call(batcher, [1, 2, 3])
+    executor.let_go(3)
+    await asyncio.gather(first, *others)
+    assert dict(zip(map(tuple, executor.batches), executor.alone, strict=True)) == {
+        (0,): True,
+        (1, 2): False,
+        (3,): False,
+    }
+    await batcher.close()
+
+
+async def test_a_full_batch_stands_in_line_and_needs_no_loop_to_begin():
+    executor = Executor()
+    batcher = Batcher(executor, Batching(max_batch_size=2))
+    first = await busy(batcher, executor)
+    others = await call(batcher, [1, 2, 3])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert len(batcher) == 1
+    executor.let_go()
+    deadline = time.monotonic() + 10
+    while len(executor.batches) < 2:  # the loop does nothing meanwhile
+        assert time.monotonic() < deadline
+    executor.let_go(2)
+    await asyncio.gather(first, *others)
+    assert executor.batches == [[0], [1, 2], [3]]
+    assert executor.most_at_once == 1
     await batcher.close()
 
 

@@ -40,7 +40,7 @@ async def test_bad_example_fails_only_itself():
 
 
 async def test_bad_example_of_a_large_request_spares_the_others():
-    """Its other pieces are not computed in vain."""
+    """Its other pieces are not computed in vain, but for what stands in line."""
     executor = Executor(wrong=poisoned_by(1))
     batcher = Batcher(executor, Batching(max_batch_size=2))
     (large,) = await call(batcher, [1], rows=6)
@@ -50,7 +50,7 @@ async def test_bad_example_of_a_large_request_spares_the_others():
     with pytest.raises(ValueError, match="cannot be 1"):
         await large
     assert is_answer(await small, 3)
-    assert executor.batches == [[1.0, 1.01], [3]]
+    assert executor.batches in ([[1.0, 1.01], [3]], [[1.0, 1.01], [1.02, 1.03], [3]])
     await batcher.close()
 
 

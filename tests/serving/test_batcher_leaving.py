@@ -145,6 +145,26 @@ async def test_who_came_while_the_executor_was_idle_expires_as_well():
     await batcher.close()
 
 
+async def test_who_stands_in_line_expires_and_leaves_as_others_do():
+    executor = Executor()
+    batcher = Batcher(executor, Batching(max_batch_size=3))
+    first = await busy(batcher, executor)
+    (patient,) = await call(batcher, [1])
+    (leaver,) = await call(batcher, [2])
+    (hasty,) = await call(batcher, [3], timeout_seconds=SOON)
+    await asyncio.sleep(0)
+    assert len(batcher) == 0  # all three stand in line
+    leaver.cancel()
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(QueueTimeout):
+            await hasty
+    executor.let_go(2)
+    assert is_answer(await patient, 1)
+    await first
+    assert executor.batches == [[0], [1]]
+    await batcher.close()
+
+
 async def test_the_hastiest_is_told_first():
     executor = Executor()
     batcher = Batcher(executor, Batching())

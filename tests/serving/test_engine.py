@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from serving.batcher import Batching
 from serving.engine import rank
 from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull
 from tests.serving.engine_fakes import House
@@ -114,8 +115,35 @@ async def test_a_request_is_taken_whole_or_not_at_all(house) -> None:
 
 
 async def test_a_request_alone_may_be_larger_than_the_queue(house) -> None:
-    answer = await house.classify(*"012" * 5)
-    assert len(answer.results) == 15
+    executor = house.executors["digits"]
+    executor.may_compute.clear()
+    asked = asyncio.create_task(house.classify(*"012" * 5))
+    await executor.began.wait()
+    async with asyncio.timeout(10):
+        for _ in iter(lambda: len(house.loaded["digits"].batcher) < 3, False):
+            await asyncio.sleep(0)  # until one more would be too many to wait
+    executor.may_compute.set()
+    assert [r[0].class_id for r in (await asked).results] == [0, 1, 2] * 5
+
+
+async def test_the_model_s_own_queue_counts() -> None:
+    """`max_queue_size` of its model.toml, be it less than the server's setting or more."""
+    for own, server, refused in ((2, 9, True), (9, 2, False)):
+        house = House(Batching(max_queue_size=own), max_queue_size=server)
+        await house.serve("digits")
+        house.loaded["digits"].servable.may_decode.clear()
+        first = asyncio.create_task(house.classify("0"))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(house.classify("1", "2"))
+        await asyncio.sleep(0)
+        house.loaded["digits"].servable.may_decode.set()
+        await asyncio.wait([first, second])
+        assert first.exception() is None
+        assert isinstance(second.exception(), QueueFull) == refused
+        if refused:
+            assert "over 2: send them later, or raise max_queue_size" in str(second.exception())
+            assert "digits/model.toml" in str(second.exception())
+        await house.close()
 
 
 async def test_other_models_do_not_count(house) -> None:

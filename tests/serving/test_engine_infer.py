@@ -1,6 +1,7 @@
 """`infer`: which way an endpoint's tensors take, what each call is told, and what is counted."""
 
 import asyncio
+import math
 
 import numpy as np
 import pytest
@@ -127,6 +128,47 @@ async def test_the_callers_patience_holds_for_each_way(house, endpoint, inputs) 
     assert executor(house).batches == [[0]]
 
 
+DOUBLE = {"x": np.ones((1, 2), np.float32)}
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_the_wait_for_a_worker_is_one_in_a_queue(own) -> None:
+    """Of an endpoint that runs by itself: the caller's patience, or else the model's own."""
+    house = House(Batching(queue_timeout_seconds=0.2 if own else math.inf))
+    await house.serve("digits")
+    servable = house.loaded["digits"].servable
+    servable.may_decode.clear()
+    running = [asyncio.create_task(house.infer("double", **DOUBLE)) for _ in range(2)]
+    await asyncio.sleep(0)  # so that they have the workers
+    how = {} if own else {"timeout_seconds": 0.2}
+    async with asyncio.timeout(10):
+        with pytest.raises(QueueTimeout, match=r"waited 0\.\d+ s for a worker.*allow more"):
+            await house.infer("double", how=how, **DOUBLE)
+    servable.may_decode.set()
+    answers = await asyncio.gather(*running)  # what runs is not cut off
+    assert [answer.outputs["y"].tolist() for answer in answers] == [[[2, 2]]] * 2
+    assert servable.ran == ["double"] * 2
+    patient = await house.infer("double", how={"timeout_seconds": 5}, **DOUBLE)
+    assert patient.outputs["y"].tolist() == [[2, 2]]
+    await house.close()
+
+
+async def test_who_leaves_while_waiting_for_a_worker_is_not_run(house) -> None:
+    servable = house.loaded["digits"].servable
+    servable.may_decode.clear()
+    tasks = [
+        asyncio.create_task(house.infer("double", how={"timeout_seconds": 9}, **DOUBLE))
+        for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    tasks[2].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[2]
+    servable.may_decode.set()
+    await asyncio.gather(*tasks[:2])
+    assert servable.ran == ["double"] * 2
+
+
 async def test_the_urgent_go_first_on_each_way() -> None:
     house = House(Batching(max_batch_size=1))
     await house.serve("digits")
@@ -189,6 +231,41 @@ async def test_statistics_count_calls_rows_and_batches(house) -> None:
     assert counted.success.ns >= counted.compute_infer.ns > 0
     assert counted.compute_input.ns > 0
     assert counted.last_inference_ms > 1_600_000_000_000
+
+
+async def test_a_call_with_nothing_to_answer_is_a_failure(house) -> None:
+    """And one with at least one input classified a success: of `classify` as of `infer`."""
+    for inputs in (("seven",), ("bug", "seven"), ("0", "seven")):
+        await house.classify(*inputs)
+    assert (statistics(house).success.count, statistics(house).fail.count) == (1, 2)
+    assert statistics(house).queue.count == statistics(house).compute_infer.count == 1
+    for endpoint, inputs in (
+        ("classify", {"inputs": strings("seven", "0")}),
+        ("predict", {"examples": np.array([1.5])}),
+        ("embed", {"examples": np.array([1])}),
+    ):
+        with pytest.raises(InvalidInput):
+            await house.infer(endpoint, **inputs)
+    assert (statistics(house).success.count, statistics(house).fail.count) == (1, 5)
+    assert statistics(house).fail.ns > 0
+
+
+async def test_who_is_refused_or_leaves_is_a_failure(house) -> None:
+    house.loaded["digits"].servable.may_decode.clear()
+    leaving = asyncio.create_task(house.classify(*"0120"))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull):
+        await house.classify("0")
+    assert statistics(house).fail.count == 1  # of a version that never answered, too
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert (statistics(house).success.count, statistics(house).fail.count) == (0, 2)
+    house.labels = ()
+    await house.serve("digits", "numbers")
+    with pytest.raises(InvalidInput, match="no labels"):
+        await house.classify("0", model="numbers")
+    assert house.engine.statistics("numbers")[1].fail.count == 1
 
 
 async def test_statistics_are_of_models_that_are_known(house) -> None:

@@ -67,6 +67,16 @@ def test_the_cache_is_where_the_user_keeps_theirs(monkeypatch, tmp_path):
     assert Settings().cache == Path("/elsewhere")
 
 
+@pytest.mark.parametrize("none", ["none", "None", "NONE"])
+def test_the_cache_can_be_switched_off(monkeypatch, none):
+    monkeypatch.setenv("TRIPTYCH_CACHE", none)
+    assert Settings().cache is None
+    monkeypatch.delenv("TRIPTYCH_CACHE")
+    assert Settings(cache=none).cache is None
+    assert Settings(cache="./none").cache == Path("none")
+    assert "none" in Settings.model_fields["cache"].description
+
+
 def test_limits_are_those_that_were_set(monkeypatch):
     monkeypatch.setenv("TRIPTYCH_MAX_INPUT_BYTES", "1")
     monkeypatch.setenv("TRIPTYCH_MAX_PIXELS", "2")

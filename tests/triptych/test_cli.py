@@ -52,7 +52,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(repository: Path) -> Iterator[Served]:
-    server = Served(repository)
+    server = Served(repository, TRIPTYCH_EXECUTOR="openvino")
     yield server
     assert server.end() == 0
 

@@ -1,8 +1,9 @@
 """What computes an endpoint: one class a file, the same numbers from each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from serving.runtime.cache import Cache
@@ -16,7 +17,7 @@ class Executor(Protocol):
 
     precision: "f32" or "bf16", in which it computes.
     lanes:     threads that may call `run` at once.
-    threads:   that compute in one lane.
+    threads:   that compute in one lane; in all of them together for a call that is alone.
     """
 
     name: str
@@ -24,10 +25,20 @@ class Executor(Protocol):
     lanes: int
     threads: int
 
-    def run(self, inputs: Tensors) -> Outputs:
-        """Blocking."""
+    def run(self, *parts: Tensors, alone: bool = False) -> Outputs:
+        """Blocking.
+
+        Args: parts: of the batch, one after another.
+              alone: no other call runs, so that the threads of all lanes may compute this one.
+        """
 
     def close(self) -> None: ...
+
+
+def joined(parts: Sequence[Tensors]) -> Tensors:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _openvino(signature: Any, precision: str, threads: int, cache: Cache, key: str) -> Executor:

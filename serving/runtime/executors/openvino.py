@@ -4,12 +4,15 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 # Left in, it forks this process for each of a dozen messages to Google Analytics, at every
 # import and conversion. Without it, OpenVINO takes its own stub.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
+import numpy as np  # noqa: E402
 import openvino as ov  # noqa: E402
 
 from serving.runtime.cache import Cache  # noqa: E402
@@ -18,62 +21,89 @@ from serving.runtime.executors import Outputs  # noqa: E402
 
 
 class OpenVINOExecutor:
-    """
-    Args: compiled: its streams are the lanes.
+    """A lane a thread, which is the most examples a second: threads that share a batch wait for
+    each other at each layer. A call that is alone is computed by all threads, for the sake of its
+    latency; that is a compilation of its own, of the same weights.
+
+    Args: model: as OpenVINO has converted it.
           outputs: their names, in order.
-          threads: of one lane.
     """
 
     name = "openvino"
+    threads = 1
 
-    def __init__(self, compiled: Any, outputs: Sequence[str], threads: int) -> None:
-        if len(compiled.outputs) != len(outputs):
-            raise RuntimeError(f"{len(compiled.outputs)} outputs instead of {len(outputs)}")
-        self.precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.lanes = int(compiled.get_property("NUM_STREAMS"))
-        self.threads = threads
-        self._compiled = compiled
+    def __init__(self, model: Any, outputs: Sequence[str], precision: str, threads: int) -> None:
+        if len(model.outputs) != len(outputs):
+            raise RuntimeError(f"{len(model.outputs)} outputs instead of {len(outputs)}")
+        self.lanes = threads
+        self._compiled = [_compile(model, precision, threads, streams=threads)]
+        if threads > 1:
+            self._compiled.append(_compile(model, precision, threads, streams=1))
+        self.precision = self._compiled[0].get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self._outputs = list(enumerate(outputs))
         self._requests = threading.local()
 
-    def run(self, inputs: Tensors) -> Outputs:
-        # An infer request serves one caller at a time, so each thread has its own.
-        request = getattr(self._requests, "request", None)
-        if request is None:
-            request = self._requests.request = self._compiled.create_infer_request()
-        request.infer(inputs, share_inputs=True, share_outputs=True)
+    def run(self, *parts: Tensors, alone: bool = False) -> Outputs:
+        request = self._request(-1 if alone else 0)
+        for name, first in parts[0].items():
+            # Into OpenVINO's memory: where it reads ours instead (`share_inputs`), it lets go of
+            # it without the interpreter's lock, and two threads spoil the heap (seen with 2026.4).
+            tensor = request.get_tensor(name)
+            rows = sum(len(part[name]) for part in parts) if len(parts) > 1 else None
+            shape = first.shape if rows is None else (rows, *first.shape[1:])
+            if tuple(tensor.shape) != shape:
+                tensor.shape = shape
+            if rows is None:
+                tensor.data[...] = first
+            else:
+                np.concatenate([part[name] for part in parts], out=tensor.data)
+        request.infer()
         # Copies: the next run of this thread writes where the originals lie.
         return {name: request.get_output_tensor(i).data.copy() for i, name in self._outputs}
 
+    def _request(self, which: int) -> Any:
+        """An infer request serves one caller at a time, so each thread has its own."""
+        name = f"of{which}"
+        request = getattr(self._requests, name, None)
+        if request is None:
+            if not self._compiled:
+                raise RuntimeError("the executor is closed")
+            request = self._compiled[which].create_infer_request()
+            setattr(self._requests, name, request)
+        return request
+
     def close(self) -> None:
         self._requests = threading.local()
-        self._compiled = None
+        self._compiled = []
+
+
+def _compile(model: Any, precision: str, threads: int, streams: int) -> Any:
+    configuration = {
+        # Left alone, OpenVINO computes in bfloat16 where the CPU has it: 0.06 off in a logit.
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    return ov.Core().compile_model(model, "CPU", configuration)
 
 
 def open_signature(
     signature: Any, precision: str, threads: int, cache: Cache, key: str
 ) -> OpenVINOExecutor:
-    """Compiles a SavedModel's signature, or takes what was compiled for this machine before."""
-    configuration = {
-        # Left alone, OpenVINO computes in bfloat16 where the CPU has it: 0.06 off in a logit.
-        "INFERENCE_PRECISION_HINT": precision,
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": threads,
-    }
-    core = ov.Core()
-    cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
-    abilities = sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    place = f"openvino {ov.__version__} {cpu} {abilities} {configuration} {key}"
+    """Compiles a SavedModel's signature, which was converted before, or is now."""
+    place = f"openvino {ov.__version__} {key}"
     outputs = _outputs(signature)
-    blob = cache.read(place)
-    if blob is not None:
-        with suppress(RuntimeError):  # cut short, or of a build that only looks the same
-            compiled = core.import_model(blob, "CPU", configuration)
-            return OpenVINOExecutor(compiled, outputs, threads)
-    compiled = core.compile_model(ov.convert_model(signature), "CPU", configuration)
-    exported = compiled.export_model()
-    cache.write(place, exported if isinstance(exported, bytes) else exported.getvalue())
-    return OpenVINOExecutor(compiled, outputs, threads)
+    graph, weights = cache.file(f"{place} graph"), cache.file(f"{place} weights")
+    if graph is not None and weights is not None:
+        with suppress(RuntimeError):  # cut short
+            model = ov.Core().read_model(graph, weights)
+            return OpenVINOExecutor(model, outputs, precision, threads)
+    model = ov.convert_model(signature)
+    with TemporaryDirectory() as folder:
+        ov.save_model(model, Path(folder) / "model.xml", compress_to_fp16=False)
+        for name, kind in (("graph", "xml"), ("weights", "bin")):
+            cache.write(f"{place} {name}", (Path(folder) / f"model.{kind}").read_bytes())
+    return OpenVINOExecutor(model, outputs, precision, threads)
 
 
 def _outputs(signature: Any) -> list[str]:

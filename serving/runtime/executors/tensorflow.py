@@ -7,7 +7,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.runtime.endpoint import Tensors
-from serving.runtime.executors import Outputs
+from serving.runtime.executors import Outputs, joined
 
 
 class TensorFlowExecutor:
@@ -23,10 +23,10 @@ class TensorFlowExecutor:
         self.lanes = lanes
         self._call: Call | None = Call(signature)
 
-    def run(self, inputs: Tensors) -> Outputs:
+    def run(self, *parts: Tensors, alone: bool = False) -> Outputs:
         if self._call is None:
             raise RuntimeError("the executor is closed")
-        return self._call(inputs)
+        return self._call(joined(parts))
 
     def close(self) -> None:
         self._call = None

@@ -13,6 +13,7 @@ from serving.protocols.http_guard import BODIES_IN_MEMORY, Guard
 from serving.protocols.http_server import HttpServer
 
 LIMIT = 100_000
+TOTAL = "triptych_requests_total{"
 PATIENT_SECONDS = 20.0
 
 
@@ -78,7 +79,7 @@ async def test_a_body_up_to_the_limit_passes_with_its_length_told_or_not() -> No
         assert http.application.most_read == LIMIT
 
 
-@pytest.mark.parametrize("size", [LIMIT + 1, 50_000_000])
+@pytest.mark.parametrize("size", [LIMIT + 1, 10_000_000])
 async def test_a_larger_one_is_refused_before_it_is_read(size) -> None:
     async with guarded() as http:
         answer = await http.post(bytes(size))
@@ -175,3 +176,30 @@ async def test_a_whole_server_refuses_by_its_own_limit(client) -> None:
             assert answer.status_code == 413
             assert f"{LIMIT:,} bytes are allowed" in answer.json()["error"]
     assert (await client.classify("text", "x")).version == 1
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("path", "protocol"),
+    [
+        ("/v1/classify/audio", "http"),
+        ("/v2/models/audio/infer", "http"),
+        ("/v1/models/audio:predict", "tfserving"),
+    ],
+)
+async def test_each_protocol_counts_such_a_body_as_the_same(client, path, protocol) -> None:
+    mark = f'model="audio",protocol="{protocol}",status="RESOURCE_EXHAUSTED"'
+
+    async def counted() -> float:
+        _, text = await client.http("/metrics")
+        return sum(
+            float(line.split()[-1])
+            for line in text.splitlines()
+            if line.startswith(TOTAL) and mark in line
+        )
+
+    before = await counted()
+    async with httpx.AsyncClient(timeout=PATIENT_SECONDS) as http:
+        answer = await http.post(client.url + path, content=chunks(11))
+    assert answer.status_code == 413
+    assert await counted() == before + 1

@@ -11,7 +11,7 @@ import pytest_asyncio
 import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 
-from serving.protocols.open_inference import MAX_IN_FLIGHT
+from serving.protocols.streams import MAX_IN_FLIGHT
 from tests.serving.protocols.open_inference_fixtures import (
     Oip,
     encoded,

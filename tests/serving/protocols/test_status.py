@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 
 from serving import errors
 from serving.errors import TriptychError
-from serving.protocols.http_status import status_of as http_status_of
-from serving.protocols.status import STATUS, details, number_of, status_of
+from serving.protocols.open_inference_call import Unsupported
+from serving.protocols.open_inference_call import code_of as open_inference_code_of
+from serving.protocols.status import (
+    HTTP,
+    STATUS,
+    details,
+    http_status_of,
+    number_of,
+    status_of,
+)
 
 CLIENT_HEADER_BYTES = 8192  # grpc's default limit, beyond which a client sees another error
 
@@ -20,6 +28,8 @@ def test_every_error_has_a_row() -> None:
         if isinstance(kind, type) and issubclass(kind, TriptychError) and kind is not TriptychError
     }
     assert set(STATUS) == declared
+    assert {http_status_of(kind("x")) for kind in declared} == {400, 404, 429, 500, 503, 504}
+    assert {open_inference_code_of(kind("x")) for kind in {*declared, Unsupported}} <= set(HTTP)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from serving import errors
 from serving.errors import TriptychError
+from serving.protocols.status import HTTP
 from serving.protocols.tensorflow_serving_status import (
     CUT,
-    HTTP,
     MAX_CHARACTERS,
     Refused,
     Spec,

@@ -31,7 +31,7 @@ class Executor:
         self.batches = []
         self.closed = False
 
-    def run(self, inputs):
+    def run(self, inputs, alone=False):
         assert not self.closed
         if self.run_error is not None:
             raise self.run_error

@@ -90,6 +90,32 @@ def test_a_shape_that_is_unknown_takes_any(shape):
         endpoint(False, x=(FLOAT, None)).check({"x": np.zeros(shape, np.int64)})
 
 
+TOKENS = Endpoint("predict", {"x": TensorSpec("x", INT, (None, None), below=64)}, {}, True)
+
+
+def test_codes_of_the_vocabulary_pass():
+    TOKENS.check({"x": np.array([[0, 63], [5, 0]])})
+    TOKENS.check({"x": np.zeros((2, 0), np.int64)})
+    endpoint(x=(INT, (None,))).check({"x": np.array([-1, 2**62])})  # no codes
+
+
+@pytest.mark.parametrize(
+    ("codes", "found"),
+    [
+        ([[0, 64]], "64 at [0, 1]"),
+        ([[1, 2], [-1, 99]], "-1 at [1, 0]"),
+        ([[2**62, -(2**62)]], f"{2**62} at [0, 0]"),
+    ],
+)
+def test_the_first_code_out_of_the_vocabulary_is_named(codes, found):
+    with pytest.raises(InvalidInput) as caught:
+        TOKENS.check({"x": np.array(codes)})
+    assert str(caught.value) == (
+        f"input 'x' is {found}, and endpoint 'predict' takes codes from 0 to 63: send what the "
+        "model's `preprocess` endpoint gives"
+    )
+
+
 def test_a_clients_names_do_not_flood_the_message():
     flood = {f"{i:04}" + "x" * 10_000: np.zeros(1) for i in range(1000)}
     with pytest.raises(InvalidInput) as caught:

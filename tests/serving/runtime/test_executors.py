@@ -125,6 +125,17 @@ def test_lanes_and_their_threads_keep_to_the_budget(saved_models, name, threads)
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
+@pytest.mark.parametrize("alone", [False, True])
+def test_parts_are_one_batch(executors, name, alone) -> None:
+    given = examples("image", 6)["examples"]
+    parts = [{"examples": given[a:b]} for a, b in ((0, 1), (1, 4), (4, 6))]
+    wanted = executors[name, "image"].run({"examples": given})
+    found = executors[name, "image"].run(*parts, alone=alone)
+    for output, value in wanted.items():
+        np.testing.assert_allclose(found[output], value, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
 def test_what_is_closed_answers_no_more(saved_models, name) -> None:
     executor = opened(name, saved_models["image"])
     executor.run(examples("image", 1))
@@ -163,7 +174,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_openvino_converts_once(saved_models, conversions, tmp_path) -> None:
-    """What was compiled is kept, gives the same numbers, and in the same precision."""
+    """What was converted is kept, gives the same numbers, and in the same precision."""
     given = examples("image", 4)
     found = []
     for _ in range(2):
@@ -176,22 +187,25 @@ def test_openvino_converts_once(saved_models, conversions, tmp_path) -> None:
         np.testing.assert_array_equal(found[1][output], value)
 
 
-@pytest.mark.parametrize("other", [{"key": "others"}, {"precision": "bf16"}, {"threads": 1}])
-def test_openvino_takes_no_other_models_compilation(
-    saved_models, conversions, tmp_path, other
-) -> None:
+def test_openvino_takes_no_other_models_conversion(saved_models, conversions, tmp_path) -> None:
     cache = Cache(tmp_path)
     opened("openvino", saved_models["image"], cache=cache).close()
-    opened("openvino", saved_models["image"], cache=cache, **other).close()
+    opened("openvino", saved_models["image"], cache=cache, precision="bf16", threads=1).close()
+    assert len(conversions) == 1
+    opened("openvino", saved_models["image"], cache=cache, key="others").close()
     assert len(conversions) == 2
 
 
-@pytest.mark.parametrize("spoil", [lambda blob: b"", lambda blob: blob[: len(blob) // 2]])
+@pytest.mark.parametrize("which", ["graph", "weights"])
+@pytest.mark.parametrize("spoil", [lambda data: b"", lambda data: data[: len(data) // 2]])
 def test_openvino_converts_again_where_the_cache_is_spoilt(
-    saved_models, conversions, tmp_path, spoil
+    saved_models, conversions, tmp_path, spoil, which
 ) -> None:
     opened("openvino", saved_models["image"], cache=Cache(tmp_path)).close()
-    (kept,) = tmp_path.iterdir()
+    graph, weights = sorted(
+        tmp_path.iterdir(), key=lambda kept: not kept.read_bytes().startswith(b"<?xml")
+    )
+    kept = graph if which == "graph" else weights
     kept.write_bytes(spoil(kept.read_bytes()))
     executor = opened("openvino", saved_models["image"], cache=Cache(tmp_path))
     given = examples("image", 2)

@@ -10,7 +10,7 @@ import pytest
 
 from serving.errors import BadVersion
 from serving.runtime import opening
-from serving.runtime.endpoint import STRING, TensorSpec
+from serving.runtime.endpoint import TensorSpec
 from serving.runtime.opening import Wish
 from tests.serving.runtime.opening_fakes import ENDPOINT, PROBES, House, changed
 
@@ -152,16 +152,6 @@ def test_where_the_one_that_was_asked_for_cannot_no_other_serves(house) -> None:
     with pytest.raises(BadVersion, match="try another executor"):
         house.open(Wish("openvino"))
     assert "tensorflow" not in house.names_opened()
-
-
-def test_strings_are_left_to_tensorflow(house) -> None:
-    house.add("openvino")
-    house.add("tensorflow")
-    executor, _ = house.open(
-        endpoint=ENDPOINT._replace(inputs={"s": TensorSpec("s", STRING, (None,))}), probes=[]
-    )
-    assert executor.name == "tensorflow"
-    assert house.names_opened() == ["tensorflow"]
 
 
 def test_without_a_probe_nothing_is_measured_and_tensorflow_serves(house) -> None:

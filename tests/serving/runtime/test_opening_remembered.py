@@ -139,6 +139,16 @@ def test_what_was_found_of_another_is_not_believed(house, cache, other) -> None:
     assert set(house.names_opened()) == {"openvino", "tensorflow"}
 
 
+def test_what_was_found_on_another_machine_is_not_believed(house, cache, monkeypatch) -> None:
+    house.add("openvino")
+    house.add("tensorflow", seconds=lambda rows: 1.0)
+    house.open(cache=cache)
+    house.executors.clear()
+    monkeypatch.setattr(opening, "here", lambda: "another processor")
+    house.open(cache=cache)
+    assert house.names_opened() == ["openvino", "tensorflow"]
+
+
 GOOD = {
     "executor": "openvino",
     "precision": "f32",

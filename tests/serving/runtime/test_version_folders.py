@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from serving.errors import BadVersion, InvalidInput
 from serving.runtime.decoding import Limits
-from serving.runtime.endpoint import STRING
+from serving.runtime.endpoint import STRING, TensorSpec
 from serving.runtime.executors import EXECUTORS
 from serving.runtime.servable import Servable
+from tests.serving.conftest import CODES
 
 DOMAINS = ("image", "audio", "text")
 
@@ -52,7 +53,9 @@ def test_what_is_served_of_a_version(tiny, servables, domain) -> None:
     assert list(servable.labels) == tiny.labels[domain]
     batched = {name for name, endpoint in servable.endpoints.items() if endpoint.batched}
     assert batched == {"predict", "classify", "serving_default"}
-    assert servable.endpoints["classify"].inputs["inputs"] == ("inputs", STRING, (None,))
+    assert servable.endpoints["classify"].inputs["inputs"] == TensorSpec("inputs", STRING, (None,))
+    below = CODES if domain == "text" else None
+    assert servable.endpoints["predict"].inputs["examples"].below == below
     k = len(servable.labels)
     predicted = servable.endpoints["predict"].outputs
     assert {name: spec.shape for name, spec in predicted.items()} == {

@@ -1,0 +1,18 @@
+"""Who goes first when there are more threads than processors: the event loop, not who computes.
+
+A loop that waits for a processor holds up every call, a batch that waits only itself. On two
+processors that is worth a tenth of a small network's rate.
+"""
+
+import os
+import threading
+from contextlib import suppress
+
+NICE = 5  # computing threads get a third of what the loop would, where both want a processor
+
+
+def give_way() -> None:
+    """For the calling thread, and those that it starts. Linux; elsewhere nothing happens."""
+    if hasattr(os, "PRIO_PROCESS"):
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
