@@ -109,8 +109,10 @@ class ManagedVersion:
         """Takes note of what is on disk now, and of what is wrong with the model's settings."""
         before = self.folder
         changed = folder is not None and folder.fingerprint != before.fingerprint
+        touched = folder is not None and folder.stamp != before.stamp
         reconfigured = folder is not None and folder.config.loading != before.config.loading
-        if self.state is State.FAILED and (changed or reconfigured):
+        # Rights that were missing may be there now: trying costs a load, not trying the version.
+        if self.state is State.FAILED and (changed or touched or reconfigured):
             self.become(State.NEW)
         if self.state in LOADABLE and folder is not None:
             self.folder = folder

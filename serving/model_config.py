@@ -21,7 +21,8 @@ from serving.version_policy import All, Latest, Policy, Specific
 
 FILE = "model.toml"
 MAX_FILE_BYTES = 64 * 2**10
-MAX_SHOWN_CHARACTERS = 80  # of a value that a message repeats
+MAX_SHOWN_CHARACTERS = 80  # of a name or value that a message repeats
+MAX_MISTAKES = 20  # that are told
 LABEL = re.compile(r"[a-zA-Z0-9_]+")  # as TensorFlow Serving's REST addresses take it
 POLICIES = '"latest", "all", {latest = 2} or {specific = [1, 3]}'
 
@@ -145,10 +146,13 @@ def read_config(folder: Path) -> ModelConfig:
             content = tomllib.load(file)
         return ModelConfig.model_validate(content)
     except FileNotFoundError:
+        if path.is_symlink():  # the defaults would unload what its policy keeps
+            raise BadModelConfig(f"{_shown(path)} is a link to nothing: mend it") from None
         return ModelConfig()
     except ValidationError as error:
         raise BadModelConfig(_explain(error, _shown(path))) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    # Most ValueErrors are of UTF-8 and TOML; one is of a number with thousands of digits.
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BadModelConfig(f"{_shown(path)} cannot be read: {reason}") from error
 
@@ -160,17 +164,28 @@ def _shown(path: Path) -> str:
 def _explain(error: ValidationError, file: str) -> str:
     """A line for each mistake: where it is, what is there, and what is accepted."""
     lines = []
-    for item in error.errors():
-        where = ".".join(map(str, item["loc"]))
+    mistakes = error.errors(include_url=False, include_context=False)
+    for item in mistakes[:MAX_MISTAKES]:
+        where = _cut(".".join(map(str, item["loc"])))
         if item["type"] == "extra_forbidden":
             lines.append(f"{file}: {where} is no setting. {_settings_beside(item['loc'])}")
             continue
-        value = repr(item["input"])
-        if len(value) > MAX_SHOWN_CHARACTERS:
-            value = f"{value[:MAX_SHOWN_CHARACTERS]}..."
         message = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{file}: {where} is {value}: {message}")
+        lines.append(f"{file}: {where} is {_repr(item['input'])}: {message}")
+    if len(mistakes) > MAX_MISTAKES:
+        lines.append(f"{file}: and {len(mistakes) - MAX_MISTAKES:,} more mistakes")
     return "\n".join(lines)
+
+
+def _repr(value: object) -> str:
+    try:
+        return _cut(repr(value))
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 
 
 def _settings_beside(place: tuple[int | str, ...]) -> str:

@@ -1,13 +1,20 @@
-"""What an operator sees: metrics and log lines. How they are asked for is `protocols.http`'s."""
+"""What an operator sees: metrics and log lines. How they are asked for is `protocols.http`'s.
+
+Workers that share a port count in files of one folder, so that a scrape, which lands on any of
+them, tells the sum: the multiprocess mode of prometheus_client.
+"""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from serving.errors import TriptychError
@@ -23,6 +30,23 @@ SECONDS = (
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 STAGES = ("decode", "queue", "compute")
 UNKNOWN = "unknown"  # for a name that no model has
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # by which name prometheus_client takes it
+
+
+def share_metrics(folder: str, worker: int) -> None:
+    """This process counts together with others from now on: before the first `Metrics`.
+
+    Files are named after the worker, not after the process: one that is started again counts on
+    where its predecessor ended, and a crash loop leaves no heap of files.
+    """
+    os.environ[FOLDER] = folder
+    made = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
+    values.ValueClass = made
+
+
+def forget_worker(folder: str, worker: int) -> None:
+    """It has ended, and is in no state any more. What it counted stays."""
+    mark_process_dead(worker, folder)  # type: ignore[no-untyped-call]
 
 
 class VersionGauges(NamedTuple):
@@ -38,7 +62,8 @@ class VersionGauges(NamedTuple):
 
 
 class Metrics:
-    """Prometheus metrics of one server. Only names of models that exist become labels.
+    """Prometheus metrics of one server, or of all workers that share a port. Only names of models
+    that exist become labels.
 
     It is written to on the event loop, a few times in each call: so the children of each label
     set, which cost microseconds to find, are kept.
@@ -46,42 +71,47 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        folder = os.environ.get(FOLDER)
+        if folder:
+            self.registry.register(_OfAllWorkers(folder))
+        counted = None if folder else self.registry  # what files tell is not told twice
         self._known: set[str] = set()
         self._requests = Counter(
             "triptych_requests",
             "Calls answered",
             ["model", "protocol", "status"],
-            registry=self.registry,
+            registry=counted,
         )
         self._inputs = Counter(
-            "triptych_inputs", "Inputs, by outcome", ["model", "outcome"], registry=self.registry
+            "triptych_inputs", "Inputs, by outcome", ["model", "outcome"], registry=counted
         )
         self._request_seconds = Histogram(
             "triptych_request_seconds",
             "A call, from its arrival to its answer",
             ["model", "protocol"],
             buckets=SECONDS,
-            registry=self.registry,
+            registry=counted,
         )
         self._stage_seconds = Histogram(
             "triptych_stage_seconds",
             "Where a call's time went",
             ["model", "stage"],
             buckets=SECONDS,
-            registry=self.registry,
+            registry=counted,
         )
         self._batch_size = Histogram(
             "triptych_batch_size",
             "Inputs in a batch that ran",
             ["model"],
             buckets=SIZES,
-            registry=self.registry,
+            registry=counted,
         )
         self._ready = Gauge(
             "triptych_model_ready",
-            "1 if a version of the model is ready",
+            "1 if a version of the model is ready, in every worker",
             ["model"],
-            registry=self.registry,
+            multiprocess_mode="livemin",
+            registry=counted,
         )
         self._versions = _Versions()
         self.registry.register(self._versions)
@@ -151,8 +181,28 @@ class Metrics:
         return model if model in self._known else UNKNOWN
 
 
+class _OfAllWorkers(Collector):
+    """What the files of a folder tell together."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        files = []
+        for entry in os.scandir(self._folder):
+            # The library makes a file first and fills it then, and cannot read an empty one.
+            with suppress(FileNotFoundError):
+                if entry.name.endswith(".db") and entry.stat().st_size:
+                    files.append(entry.path)
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return merged
+
+
 class _Versions(Collector):
-    """Gauges of versions: those that are gone are gone from the next scrape too."""
+    """Gauges of versions: those that are gone are gone from the next scrape too.
+
+    Of several workers, the one that is asked tells its own: they follow one repository.
+    """
 
     def __init__(self) -> None:
         self.seen: tuple[VersionGauges, ...] = ()
@@ -220,7 +270,8 @@ class _OneLine(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """One line a record, to standard error."""
+    """One line a record, to standard error. Of several workers, it has the process too."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    process = " %(process)d" if os.environ.get(FOLDER) else ""
+    handler.setFormatter(_OneLine(f"%(asctime)s{process} %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -25,6 +25,7 @@ SHARD = re.compile(r"variables/variables\.data-([0-9]{5})-of-([0-9]{5})")
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 VERSION_NAME = re.compile(r"[1-9][0-9]{0,17}")  # one spelling a number, and it fits an int64
+MAX_FILES = 10_000  # of a version: a link that leads out of it may lead to a whole disk
 
 SETTLING = (
     f"there is no {MANIFEST} to tell whether this copy is whole: it is loaded once it has stayed "
@@ -37,6 +38,7 @@ class VersionFolder:
     """One version on disk, as one scan found it.
 
     fingerprint: another one once any file's size or time of change is another.
+    stamp:       another one even if only a file's rights are, or a copy kept its time.
     problem:     why it must not be loaded yet; None if it is whole.
     foreign:     a SavedModel without our manifest.
     settling:    foreign, and seen too lately to be called whole; that alone is its problem.
@@ -51,6 +53,7 @@ class VersionFolder:
     foreign: bool = False
     settling: bool = False
     config: ModelConfig = field(default_factory=ModelConfig)
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class ModelFolder:
     """One model on disk, as one scan found it.
 
     config:  from its model.toml, or the last good one; None if there never was a good one.
-    problem: what is wrong with model.toml; None if nothing is.
+    problem: what is wrong with model.toml, or with the folder, whose versions are then those of
+             an earlier scan; None if nothing is.
     wanted:  False once it was unloaded on request.
     """
 
@@ -88,37 +92,63 @@ def scan(
     """Model name -> what its folder holds. Blocking.
 
     Other names are left out: hidden, temporary (`.tmp-...`), files, models without a version.
-    What vanishes while it is read counts as absent, as if the scan had come later.
+    What vanishes while it is read counts as absent, as if the scan had come later. What cannot
+    be read does not: a caller who took it for absent would unload what it serves.
 
     Args:
         seen: an earlier scan. A model whose model.toml is wrong now keeps the configuration that
-            it had then, and a foreign version that looks as it did then is taken for whole.
+            it had then, and a foreign version that looks as it did then is taken for whole. Of
+            what did not change since, no file is read again.
         settle_seconds: for which a foreign version that is new must have been left alone.
 
-    Raises: RepositoryError if the root or a model's folder cannot be listed. That is not the
-            same as empty: a caller who took it for empty would unload what it serves.
+    Raises: RepositoryError if the root cannot be listed.
     """
     settled_ns = round((clock() - settle_seconds) * 1e9)
-    snapshot = {}
+    snapshot, vanished = {}, False
+    for name in _models(root):
+        before = seen.get(name) if seen is not None else None
+        try:
+            if numbers := _subfolders(root / name, VERSION_NAME):
+                snapshot[name] = _model(root / name, numbers, before, settled_ns)
+        except (FileNotFoundError, NotADirectoryError):
+            vanished = True
+        except OSError as error:
+            snapshot[name] = _unreadable(name, before, error)
+    if vanished:
+        _models(root)  # which raises if the root itself is gone, and with it every model
+    return snapshot
+
+
+def _models(root: Path) -> list[str]:
     try:
-        for name in _subfolders(root, MODEL_NAME):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                if numbers := _subfolders(root / name, VERSION_NAME):
-                    before = seen.get(name) if seen else None
-                    snapshot[name] = _model(root / name, numbers, before, settled_ns)
+        return _subfolders(root, MODEL_NAME)
     except OSError as error:
         raise RepositoryError(
-            f"cannot list {error.filename}: {error.strerror}. A repository is a folder "
+            f"cannot list {root}: {error.strerror}. A repository is a folder "
             "ROOT/NAME/VERSION that this process may read; `triptych export` writes into one."
         ) from error
-    return snapshot
 
 
 def _subfolders(path: Path, names: re.Pattern[str]) -> list[str]:
     with os.scandir(path) as entries:
         return sorted(
-            entry.name for entry in entries if names.fullmatch(entry.name) and entry.is_dir()
+            entry.name for entry in entries if names.fullmatch(entry.name) and _may_be_folder(entry)
         )
+
+
+def _may_be_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # what cannot be looked at is not absent
+        return True
+
+
+def _unreadable(name: str, before: ModelFolder | None, error: OSError) -> ModelFolder:
+    """As it was, so that one model's folder holds up no other, and what it serves goes on."""
+    problem = f"cannot list its folder: {error.strerror}. Let this process read it"
+    if before is None:
+        return ModelFolder(name, None, problem, {})
+    return replace(before, problem=problem)
 
 
 def _model(
@@ -129,10 +159,12 @@ def _model(
         config = read_config(folder)
     except BadModelConfig as error:
         problem = str(error)
+    # Without a configuration, what was found out of a version gave way to what is wrong with that.
+    judged = before is not None and before.config is not None
     versions = {}
     for number in map(int, numbers):
         then = before.versions.get(number) if before else None
-        version = _version(folder, number, then, settled_ns)
+        version = _version(folder, number, then, settled_ns, judged)
         if config is None:
             version = replace(version, problem=problem, settling=False)
         else:
@@ -142,13 +174,19 @@ def _model(
 
 
 def _version(
-    model: Path, number: int, then: VersionFolder | None, settled_ns: int
+    model: Path, number: int, then: VersionFolder | None, settled_ns: int, judged: bool
 ) -> VersionFolder:
+    """judged: `then` tells what was found out of the version."""
     path = model / str(number)
-    files = _regular_files(path)
+    try:
+        files = _regular_files(path)
+    except BadVersion as error:
+        return VersionFolder(model.name, number, path, fingerprint="", problem=str(error))
+    stamp = _digest(sorted(files.items()))
+    if judged and then is not None and then.stamp == stamp and not then.settling:
+        return then
     # Without the change times of inodes, which a link more or other rights set too.
-    content = [(name, file.size_bytes, file.mtime_ns) for name, file in sorted(files.items())]
-    fingerprint = hashlib.sha256(repr(content).encode()).hexdigest()
+    fingerprint = _digest([(name, f.size_bytes, f.mtime_ns) for name, f in sorted(files.items())])
     foreign = MANIFEST not in files and GOLDEN not in files
     problem, settling = None, False
     try:
@@ -159,7 +197,13 @@ def _version(
             problem = SETTLING if settling else None
     except BadVersion as error:
         problem = str(error)
-    return VersionFolder(model.name, number, path, fingerprint, problem, foreign, settling)
+    return VersionFolder(
+        model.name, number, path, fingerprint, problem, foreign, settling, stamp=stamp
+    )
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def _regular_files(folder: Path) -> dict[str, _File]:
@@ -167,6 +211,8 @@ def _regular_files(folder: Path) -> dict[str, _File]:
 
     Links are followed, hidden folders are not: a Kubernetes volume keeps its files in
     `..data/` and links to them.
+
+    Raises: BadVersion if there are more than MAX_FILES, or as many folders.
     """
     files: dict[str, _File] = {}
     visited: set[str] = set()
@@ -176,6 +222,10 @@ def _regular_files(folder: Path) -> dict[str, _File]:
             subfolders.clear()
             continue
         visited.add(real)
+        if max(len(files) + len(names), len(visited)) > MAX_FILES:
+            raise BadVersion(
+                f"it has over {MAX_FILES:,} files or folders: take out the link that leads out"
+            )
         for name in names:
             path = Path(parent, name)
             with suppress(OSError):

@@ -69,12 +69,19 @@ class LabelRefused(ModelUnavailable):
 
 
 class Watcher:
-    """`start` and `stop` follow the repository by polling; the rest is for the impatient."""
+    """`start` and `stop` follow the repository by polling; the rest is for the impatient.
 
-    def __init__(self, repository: Path, manager: Manager, poll_seconds: float) -> None:
+    Args: shared: other servers answer on the same port. Then clients may not load, unload or
+                  reload, as their call reaches one server only.
+    """
+
+    def __init__(
+        self, repository: Path, manager: Manager, poll_seconds: float, *, shared: bool = False
+    ) -> None:
         self._repository = repository
         self._manager = manager
         self._poll_seconds = poll_seconds
+        self._shared = shared
         self._settle_seconds = min(poll_seconds, MAX_SETTLE_SECONDS)
         self._found: Snapshot | None = None
         self._looking = asyncio.Lock()  # so that an older scan never replaces a newer one
@@ -104,8 +111,9 @@ class Watcher:
         """Loads what the model's policy asks for, after an unload too, and what failed again.
 
         Raises: ModelNotFound; RepositoryError; BadVersion, with every version's reason, if none
-                of them is ready then.
+                of them is ready then; ModelUnavailable if the port is shared.
         """
+        self._require_alone("put the model into it")
         found = await self._look()
         if name not in found:
             self._manager.status(name)
@@ -122,8 +130,9 @@ class Watcher:
     async def unload(self, name: str) -> None:
         """Drains and unloads every version. It stays unloaded until `load` or `reload`.
 
-        Raises: ModelNotFound; RepositoryError.
+        Raises: ModelNotFound; RepositoryError; ModelUnavailable if the port is shared.
         """
+        self._require_alone("take the model out of it")
         found = await self._look() if self._found is None else self._found
         self._manager.status(name)
         self._unloaded.add(name)
@@ -135,8 +144,9 @@ class Watcher:
 
         Raises: RepositoryError; LabelRefused, before anything is changed; ReloadFailed, with
                 every reason, if a model has no version that is ready then, or not one that its
-                policy names.
+                policy names; ModelUnavailable if the port is shared.
         """
+        self._require_alone("change its folders and each model.toml")
         found = await self._look()
         for name, override in wanted.items():
             self._check_labels(name, override.labels or {})
@@ -157,6 +167,14 @@ class Watcher:
             for name, versions in self._manager.models().items()
             for number, status in versions.items()
         ]
+
+    def _require_alone(self, instead: str) -> None:
+        if self._shared:
+            raise ModelUnavailable(
+                "a call reaches one of the workers that share this port, and would change that "
+                f"one alone. All of them follow the repository: {instead}, or serve with "
+                "--workers 1"
+            )
 
     async def _poll(self) -> None:
         """A slow load or drain of one model holds up no other."""

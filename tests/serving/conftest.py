@@ -1,6 +1,7 @@
 """Tiny SavedModels of each domain, made by hand: version folders as `pipelines.export` writes them.
 
-Weights are random numbers of a seed, so that two versions of a model can be told apart.
+Weights are random numbers of a seed, so that two versions of a model can be told apart. Also what
+the tests of manager and watcher begin with; their fakes are in manager_fakes.py.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ from google.protobuf import json_format
 from PIL import Image
 
 from protos.triptych.v1 import manifest_pb2
+from serving.manager import Manager
+from tests.serving.manager_fakes import Announcements, Loader
 
 SIDE, SAMPLE_RATE_HZ, BANDS, CODES = 8, 8_000, 4, 64
 LABELS = {
@@ -122,6 +125,29 @@ async def client(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
         root, max_inputs_per_request=8, max_request_bytes=100_000, max_characters=1000
     ) as client:
         yield client
+
+
+@pytest.fixture
+def loader() -> Loader:
+    return Loader()
+
+
+@pytest.fixture
+def announced() -> Announcements:
+    return Announcements()
+
+
+@pytest.fixture
+def manager(loader: Loader, announced: Announcements) -> Manager:
+    return Manager(loader, on_change=announced)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An empty repository."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder
 
 
 def png(pixels: np.ndarray) -> bytes:

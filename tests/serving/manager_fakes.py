@@ -9,6 +9,8 @@ from protos.triptych.v1 import manifest_pb2
 from serving.model_config import ModelConfig
 from serving.repository import ModelFolder, VersionFolder
 
+PATIENT_SECONDS = 30.0
+
 
 class Loaded:
     def __init__(self, folder):
@@ -55,7 +57,7 @@ class Announcements(list):
         self.append((name, ready))
 
 
-def on_disk(number, fingerprint="", problem=None, name="cats", config=None):
+def on_disk(number, fingerprint="", problem=None, name="cats", config=None, stamp=""):
     return VersionFolder(
         name,
         number,
@@ -63,7 +65,12 @@ def on_disk(number, fingerprint="", problem=None, name="cats", config=None):
         fingerprint,
         problem,
         config=config or ModelConfig(),
+        stamp=stamp or fingerprint,
     )
+
+
+def unreadable(name):
+    return {name: ModelFolder(name, None, "cannot list its folder", {})}
 
 
 def disk(*versions, name="cats", config=None, problem=None, wanted=True, **others):
@@ -86,6 +93,13 @@ async def run_what_can_run():
     """No time passes: tasks that are ready get their turns."""
     for _ in range(30):
         await asyncio.sleep(0)
+
+
+async def until(condition):
+    """What is waited for happens in a thread that reads the disk."""
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 async def start(coroutine):

@@ -25,21 +25,6 @@ from tests.serving.manager_fakes import (
 )
 
 
-@pytest.fixture
-def loader():
-    return Loader()
-
-
-@pytest.fixture
-def announced():
-    return Announcements()
-
-
-@pytest.fixture
-def manager(loader, announced):
-    return Manager(loader, on_change=announced)
-
-
 async def test_a_version_is_loaded_and_answers(manager, loader, announced):
     task = asyncio.create_task(manager.reconcile(disk(1)))
     loader.hold("cats", 1)

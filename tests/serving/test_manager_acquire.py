@@ -5,19 +5,9 @@ import pytest
 from serving.errors import BadVersion, LabelNotFound, ModelNotFound, ModelUnavailable
 from serving.manager import Manager
 from serving.version_policy import State
-from tests.serving.manager_fakes import Loader, disk, on_disk, start
+from tests.serving.manager_fakes import disk, on_disk, start
 
 LABELLED = {"version_policy": "all", "labels": {"stable": 1, "canary": 2, "next": 9}}
-
-
-@pytest.fixture
-def loader():
-    return Loader()
-
-
-@pytest.fixture
-def manager(loader):
-    return Manager(loader)
 
 
 @pytest.mark.parametrize(

@@ -8,28 +8,11 @@ from serving.errors import ModelUnavailable
 from serving.manager import Manager
 from serving.version_policy import State
 from tests.serving.manager_fakes import (
-    Announcements,
-    Loader,
     disk,
     run_what_can_run,
     start,
     states,
 )
-
-
-@pytest.fixture
-def loader():
-    return Loader()
-
-
-@pytest.fixture
-def announced():
-    return Announcements()
-
-
-@pytest.fixture
-def manager(loader, announced):
-    return Manager(loader, on_change=announced)
 
 
 async def test_overlapping_calls_load_once(manager, loader):
@@ -180,6 +163,39 @@ async def test_a_slow_load_does_not_hold_up_another_models_unload(manager, loade
     loader.finish("cats", 1)
     await run_what_can_run()
     assert states(manager) == {1: State.READY}
+
+
+async def test_a_load_that_waits_for_its_turn_does_not_hold_up_its_own_models_unload(
+    manager, loader
+):
+    await manager.reconcile(disk(1))
+    loader.hold("birds", 1)
+    first = await start(manager.reconcile(disk(1, birds=[1])))
+    second = await start(manager.reconcile(disk(1, 2, birds=[1])))
+    manager.observe(disk(1, 2, wanted=False) | disk(1, name="birds"))
+    await manager.drive(["cats"])
+    assert states(manager) == {2: State.NEW, 1: State.DISABLED}
+    assert states(manager, "birds") == {1: State.LOADING}
+    loader.finish("birds", 1)
+    await asyncio.gather(first, second)
+    assert loader.calls == [("cats", 1), ("birds", 1)]
+
+
+async def test_a_drain_takes_no_other_models_turn_to_load(manager, loader):
+    await manager.reconcile(disk(1))
+    handle = manager.acquire("cats")
+    loader.hold("birds", 1)
+    tasks = [await start(manager.reconcile(disk(1, birds=[1])))]
+    for _ in range(2):  # both wait for the same turn
+        tasks.append(await start(manager.reconcile(disk(1, 2, birds=[1]))))
+    loader.finish("birds", 1)
+    await run_what_can_run()
+    assert states(manager) == {2: State.READY, 1: State.QUIESCING}
+
+    tasks.append(await start(manager.reconcile(disk(1, 2, birds=[1], dogs=[1]))))
+    assert states(manager, "dogs") == {1: State.READY}
+    handle.release()
+    await asyncio.gather(*tasks)
 
 
 async def test_an_unload_that_comes_during_the_load_follows_it(manager, loader):

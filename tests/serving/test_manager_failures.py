@@ -10,22 +10,7 @@ from serving.errors import BadVersion, ModelUnavailable
 from serving.managed_version import MAX_REASON_CHARACTERS
 from serving.manager import Manager
 from serving.version_policy import State
-from tests.serving.manager_fakes import Announcements, Loader, disk, on_disk, start, states
-
-
-@pytest.fixture
-def loader():
-    return Loader()
-
-
-@pytest.fixture
-def announced():
-    return Announcements()
-
-
-@pytest.fixture
-def manager(loader, announced):
-    return Manager(loader, on_change=announced)
+from tests.serving.manager_fakes import disk, on_disk, start, states, unreadable
 
 
 async def test_failed_version_leaves_the_old_one(manager, loader, announced):
@@ -51,6 +36,31 @@ async def test_failed_version_is_tried_again_once_its_folder_changed(manager, lo
     await manager.reconcile(disk(1, on_disk(2, "repaired")))
     assert states(manager) == {2: State.READY, 1: State.DISABLED}
     assert manager.status("cats")[2].reason == ""
+
+
+async def test_failed_version_is_tried_again_once_its_rights_are_others(manager, loader):
+    loader.errors["cats", 1] = BadVersion("saved_model.pb cannot be read: Permission denied")
+    await manager.reconcile(disk(on_disk(1, "a", stamp="mode 000")))
+    del loader.errors["cats", 1]
+    await manager.reconcile(disk(on_disk(1, "a", stamp="mode 644")))
+    assert states(manager) == {1: State.READY}
+
+    await manager.reconcile(disk(on_disk(1, "a", stamp="mode 640")))
+    assert manager.status("cats")[1].reason == "", "what serves does not care"
+    assert loader.calls == [("cats", 1)] * 2
+
+
+async def test_folder_that_disappears_while_it_loads_is_forgotten(manager, loader, announced):
+    await manager.reconcile(disk(1))
+    loader.hold("cats", 2)
+    loader.errors["cats", 2] = FileNotFoundError("saved_model.pb")
+    loading = await start(manager.reconcile(disk(1, 2)))
+    manager.observe(disk(1))
+    assert states(manager)[2] is State.LOADING
+    loader.finish("cats", 2)
+    await loading
+    assert states(manager) == {1: State.READY}
+    assert announced == [("cats", False), ("cats", True)]
 
 
 async def test_folder_that_changes_while_its_load_fails_is_tried_again(manager, loader):
@@ -185,11 +195,34 @@ async def test_rewritten_folder_is_reported_and_what_is_loaded_goes_on(manager, 
     assert manager.acquire("cats").loaded.folder.fingerprint == "a"
 
 
-async def test_error_while_unloading_is_told_and_goes_no_further(manager, loader):
+@pytest.mark.parametrize(
+    "error", [OSError("device is gone"), Panic("double free"), asyncio.CancelledError("of a pool")]
+)
+async def test_error_while_unloading_goes_no_further(manager, loader, error):
     async def close():
-        raise OSError("device is gone")
+        raise error
 
     await manager.reconcile(disk(1))
     loader.loaded[0].close = close
-    await manager.reconcile(disk(1, 2))
+    loader.hold("dogs", 1)
+    task = await start(manager.reconcile(disk(1, 2, dogs=[1])))
+    loader.finish("dogs", 1)
+    await task
     assert states(manager) == {2: State.READY, 1: State.DISABLED}
+    assert states(manager, "dogs") == {1: State.READY}
+
+
+async def test_a_model_that_cannot_be_read_says_so_and_is_forgotten_with_its_folder(manager):
+    await manager.reconcile(unreadable("cats") | disk(1, name="dogs"))
+    for version in (None, 1):
+        with pytest.raises(ModelUnavailable, match=r"'cats' has no version .*: cannot list its"):
+            manager.acquire("cats", version)
+    assert manager.status("cats") == {}
+    assert manager.acquire("dogs").version == 1
+
+    await manager.reconcile(disk(1, dogs=[1]))
+    assert states(manager) == {1: State.READY}
+    await manager.reconcile(disk(dogs=[1]))
+    await manager.reconcile(unreadable("cats") | disk(1, name="dogs"))
+    await manager.reconcile(disk(dogs=[1]))
+    assert list(manager.models()) == ["dogs"]

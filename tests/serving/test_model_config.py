@@ -1,3 +1,5 @@
+"""What a model.toml may say, and what is told of one that is wrong."""
+
 import os
 from contextlib import suppress
 
@@ -5,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.model_config import MAX_FILE_BYTES, BadModelConfig, ModelConfig, read_config
+from serving.model_config import (
+    MAX_FILE_BYTES,
+    MAX_MISTAKES,
+    BadModelConfig,
+    ModelConfig,
+    read_config,
+)
 from serving.runtime.decoding import Limits
 from serving.version_policy import All, Latest, Specific
 
@@ -170,6 +178,35 @@ def test_what_is_no_toml_file(tmp_path):
     (tmp_path / "model.toml").unlink()
     (tmp_path / "model.toml").mkdir()
     assert "is no file" in problems(tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (f"labels.stable = {'1' * 5000}", "cannot be read: Exceeds the limit (4300 digits)"),
+        (f"labels.stable = 0x{'f' * 5000}", "labels.stable is a number of thousands of digits"),
+        (f"executor = 0x{'f' * 5000}", "executor is a number of thousands of digits: Input"),
+        (f"version_policy = {{specific = [0x{'f' * 5000}]}}", "a number of thousands of digits"),
+        (f"{'x' * 60_000} = 1", "xxx... is no setting"),
+    ],
+)
+def test_what_python_itself_will_not_print_is_a_mistake_too(tmp_path, line, problem):
+    """Past this, it would end the scan, and every other model would stay as it is."""
+    (told,) = problems(write(tmp_path / "cats", line))
+    assert problem in told
+    assert len(told) < 500
+
+
+def test_of_many_mistakes_the_first_are_told(tmp_path):
+    told = problems(write(tmp_path / "cats", "\n".join(f"a{i} = 1" for i in range(5000))))
+    assert len(told) == MAX_MISTAKES + 1
+    assert told[-1] == f"cats/model.toml: and {5000 - MAX_MISTAKES:,} more mistakes"
+
+
+def test_a_link_to_nothing_is_not_the_defaults(tmp_path):
+    """Those might unload what the policy keeps."""
+    (tmp_path / "model.toml").symlink_to("gone")
+    assert "is a link to nothing" in problems(tmp_path)[0]
 
 
 def test_a_huge_file_is_not_read(tmp_path):

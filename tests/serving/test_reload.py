@@ -1,121 +1,126 @@
-"""Reloads under load: a whole server, real gRPC clients, and nobody notices but the version.
+"""Reloads under load: a server process, real gRPC clients, and nobody notices but the version.
 
-100 reloads take minutes and are marked `full`; a few run by default.
+100 reloads take a minute and are marked `full`; a few run by default.
 """
 
 import asyncio
-import os
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from serving.version_policy import State
-from tests.serving.server_fixtures import Client, running
+from protos.triptych.v1.classifier_pb2 import ClassifyRequest, Input
+from protos.triptych.v1.classifier_pb2_grpc import ClassifierStub
+from tests.serving.server_process import ServerProcess, server_process
 
 WARM_UP_RELOADS = 4  # after which the allocators have what they will ever need
-CALLERS = 4
+CALLERS = 2  # of each model
+PATIENT_SECONDS = 30.0  # for a call that was lost
+QUIET_CALLS = 100  # of the other model, between two reloads
 MEMORY_MARGIN = 1.05
-# The bound of the engine is 2 where a core is left for loading. Here the clients, the server and
-# the loads share few cores with whatever else runs, so that this finds a stall, not a slowdown.
-P99_STALL_SECONDS = 0.5
+P99_MARGIN = 2.0
+# Where clients, server and load share two processors, a call that takes 4 ms also waits so long.
+TURN_SECONDS = 0.01
+STALL_SECONDS = 0.2  # nothing holds the interpreter for so long
+FEW_RELOADS = 6
 
 
-def resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+class Callers:
+    """Never stop calling their model, one call after another. A call that fails fails the test."""
 
-
-class Load:
-    """Callers that never stop, and what they saw."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.versions: defaultdict[str, list[int]] = defaultdict(list)
-        self.seconds: defaultdict[str, list[float]] = defaultdict(list)
+    def __init__(self, stub: ClassifierStub, model: str, item: bytes | str) -> None:
+        self._stub = stub
+        content = Input(text=item) if isinstance(item, str) else Input(data=item)
+        self._request = ClassifyRequest(model=model, inputs=[content])
+        self.versions: list[list[int]] = [[] for _ in range(CALLERS)]  # by caller, in order
+        self.seconds: list[float] = []
 
     @asynccontextmanager
-    async def on(self, items: dict[str, bytes | str]) -> AsyncIterator[None]:
-        """Calls these models, until the `with` block ends. A call that fails fails the test."""
+    async def calling(self) -> AsyncIterator[None]:
+        ending = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            ending = asyncio.Event()
-            for model, item in items.items():
-                for _ in range(CALLERS):
-                    group.create_task(self._call(model, item, ending))
+            for versions in self.versions:
+                group.create_task(self._call(versions, ending))
             try:
                 yield
             finally:
                 ending.set()
 
-    async def answers(self, model: str, count: int) -> None:
+    async def answers(self, count: int) -> None:
         """Waits for so many more."""
-        wanted = len(self.versions[model]) + count
-        while len(self.versions[model]) < wanted:  # noqa: ASYNC110
+        wanted = len(self.seconds) + count
+        while len(self.seconds) < wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
-    async def _call(self, model: str, item: bytes | str, ending: asyncio.Event) -> None:
+    async def _call(self, versions: list[int], ending: asyncio.Event) -> None:
         while not ending.is_set():
             began = time.perf_counter()
-            response = await self._client.classify(model, item)
-            self.seconds[model].append(time.perf_counter() - began)
+            response = await self._stub.Classify(self._request, timeout=PATIENT_SECONDS)
+            self.seconds.append(time.perf_counter() - began)
             assert not response.results[0].HasField("error")
-            self.versions[model].append(response.version)
+            versions.append(response.version)
+
+
+async def reload_under_load(
+    server: ServerProcess, tiny, root: Path, reloads: int
+) -> tuple[Callers, Callers, dict[str, list[float]], list[int]]:
+    """Returns: callers of what is reloaded, and of the other model; the latter's seconds between
+    reloads and during them; bytes after each reload."""
+    seconds: dict[str, list[float]] = {"quiet": [], "during": []}
+    resident_bytes = []
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        repository = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        stub = ClassifierStub(channel)
+        text = Callers(stub, "text", tiny.item("text", 3))
+        image = Callers(stub, "image", tiny.item("image", 3))
+        async with text.calling(), image.calling():
+            for version in range(2, reloads + 2):
+                await image.answers(QUIET_CALLS)
+                seconds["quiet"] += image.seconds[-QUIET_CALLS:]
+                await asyncio.to_thread(tiny.publish, root, "text", version, seed=version % 2)
+                before = len(image.seconds)
+                wish = service_pb2.RepositoryModelLoadRequest(model_name="text")
+                await repository.RepositoryModelLoad(wish)
+                seconds["during"] += image.seconds[before:]
+                await asyncio.to_thread(shutil.rmtree, root / "text" / str(version - 1))
+                resident_bytes.append(server.resident_bytes)
+            await text.answers(2 * CALLERS)
+    return text, image, seconds, resident_bytes
 
 
 @pytest.mark.parametrize(
-    "reloads", [6, pytest.param(100, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
+    "reloads", [FEW_RELOADS, pytest.param(100, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
 )
 async def test_reloads_under_load(tiny, tmp_path, reloads, record_property) -> None:
-    """Nothing is lost, memory comes back, and the other model's callers wait no longer."""
+    """Nothing is lost, memory comes back, and the other model's callers wait hardly longer."""
     tiny.publish(tmp_path, "text", 1)
     tiny.publish(tmp_path, "image", 1)
-    items = {"text": tiny.item("text", 3), "image": tiny.item("image", 3)}
-    async with running(tmp_path) as client:
-        watcher, load = client.server._watcher, Load(client)
-        states: list[set[State]] = []
+    with server_process(tmp_path) as server:
+        text, image, seconds, resident_bytes = await reload_under_load(
+            server, tiny, tmp_path, WARM_UP_RELOADS + reloads
+        )
 
-        async def look() -> None:
-            while True:
-                index = [entry for entry in watcher.index() if entry.name == "text"]
-                states.append({entry.state for entry in index})
-                await asyncio.sleep(0)
+    for versions in text.versions:
+        assert versions == sorted(versions), "a caller was sent back to an older version"
+    last = 1 + WARM_UP_RELOADS + reloads
+    assert set().union(*text.versions) == set(range(1, last + 1))
+    assert {versions[-1] for versions in text.versions} == {last}
+    assert set().union(*image.versions) == {1}
 
-        async def reload(version: int) -> None:
-            tiny.publish(tmp_path, "text", version, seed=version % 2)
-            await client.server.rescan()
-            shutil.rmtree(tmp_path / "text" / str(version - 1))
-            await load.answers("text", CALLERS)
-            assert load.versions["text"][-1] == version
-
-        async with load.on(items):
-            looking = asyncio.create_task(look())
-            await load.answers("image", 300)
-            quiet = load.seconds.pop("image")
-            version = 1
-            for _ in range(WARM_UP_RELOADS):
-                version += 1
-                await reload(version)
-            load.seconds.clear()
-            before = resident_bytes()
-            for _ in range(reloads):
-                version += 1
-                await reload(version)
-            after = resident_bytes()
-            during = load.seconds["image"]
-            looking.cancel()
-
-        assert all(State.READY in seen for seen in states)
-        assert set(load.versions["text"]) == set(range(1, version + 1))
-        assert load.versions["text"] == sorted(load.versions["text"]) or True
-        assert set(load.versions["image"]) == {1}
-        p99 = [float(np.percentile(seconds, 99)) for seconds in (quiet, during)]
-        record_property("p99_seconds_quiet_and_during", p99)
-        record_property("resident_bytes_before_and_after", [before, after])
-        print(f"\n{p99=}, {before=:,}, {after=:,}, x{after / before:.3f}, {len(during)} calls")
-        assert p99[1] < P99_STALL_SECONDS
-        assert after <= before * MEMORY_MARGIN
+    growth = resident_bytes[-1] / resident_bytes[WARM_UP_RELOADS - 1]
+    p99 = {when: float(np.percentile(values, 99)) for when, values in seconds.items()}
+    slowest = max(seconds["during"])
+    counts = {when: len(values) for when, values in seconds.items()}
+    record_property("p99_seconds", p99)
+    record_property("resident_bytes", resident_bytes)
+    print(f"\n{growth=:.3f} of {resident_bytes[-1]:,} bytes; {p99=} {slowest=:.3f} {counts=}")
+    assert growth <= MEMORY_MARGIN
+    if reloads > FEW_RELOADS:  # of fewer calls, the slowest in a hundred is chance
+        assert p99["during"] <= P99_MARGIN * p99["quiet"] + TURN_SECONDS
+        assert slowest <= STALL_SECONDS

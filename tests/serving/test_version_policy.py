@@ -1,3 +1,5 @@
+"""The next step of a model, case by case as TensorFlow Serving's, and the laws of all of them."""
+
 from dataclasses import replace
 
 import pytest

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,40 +11,15 @@ from serving.manager import Manager
 from serving.version_policy import State
 from serving.watcher import IndexEntry, Watcher
 from tests.serving.manager_fakes import (
-    Loader,
     answering,
     publish,
     run_what_can_run,
     start,
     states,
+    until,
 )
 
-NO_POLLING = 3600.0
 SOON_SECONDS = 0.01
-PATIENT_SECONDS = 30.0
-
-
-async def until(condition) -> None:
-    """What is waited for happens in a thread that reads the disk."""
-    async with asyncio.timeout(PATIENT_SECONDS):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(SOON_SECONDS / 10)
-
-
-@pytest.fixture
-def root(tmp_path):
-    (tmp_path / "models").mkdir()
-    return tmp_path / "models"
-
-
-@pytest.fixture
-def loader():
-    return Loader()
-
-
-@pytest.fixture
-def manager(loader):
-    return Manager(loader)
 
 
 @pytest.fixture
@@ -142,6 +118,101 @@ async def test_model_toml_is_followed(root, manager, watcher):
     await watcher.rescan()
     assert answering(manager, "stable") == 2
     assert "cats/model.toml: labels is 2" in manager.status("cats")[2].reason
+
+
+async def test_a_model_toml_that_is_mended_or_removed_counts_at_once(root, manager, watcher):
+    publish(root, "cats", 1, 2, config='version_policy = "al"')
+    await watcher.rescan()
+    assert states(manager) == {2: State.NEW, 1: State.NEW}
+    publish(root, "cats", config='version_policy = "all"')
+    await watcher.rescan()
+    assert states(manager) == {2: State.READY, 1: State.READY}
+    (root / "cats" / "model.toml").unlink()
+    await watcher.rescan()
+    assert states(manager) == {2: State.READY, 1: State.DISABLED}
+
+
+# What is wrong with a folder, and freezes nothing else
+
+
+async def test_a_refused_version_is_loaded_once_its_files_are_completed(root, manager, watcher):
+    publish(root, "cats", 1)
+    publish(root, "cats", 2)
+    (root / "cats" / "2" / "variables").mkdir()
+    shard = root / "cats" / "2" / "variables" / "variables.data-00000-of-00001"
+    shard.write_bytes(b"weights")
+    publish(root, "dogs", 1)
+    await watcher.rescan()
+    assert states(manager) == {2: State.NEW, 1: State.READY}
+    assert "variables.index is missing" in manager.status("cats")[2].reason
+    assert states(manager, "dogs") == {1: State.READY}
+
+    shard.with_name("variables.index").write_bytes(b"index")
+    await watcher.rescan()
+    assert states(manager) == {2: State.READY, 1: State.DISABLED}
+
+
+@pytest.mark.parametrize("mend", [lambda file: file.write_bytes(b"better"), Path.touch])
+async def test_a_version_that_failed_is_loaded_once_its_files_are_others(
+    root, manager, loader, watcher, mend
+):
+    publish(root, "cats", 1, 2)
+    loader.errors["cats", 2] = MemoryError("cannot allocate 4 GiB")
+    await watcher.rescan()
+    await watcher.rescan()
+    assert [number for _, number in loader.calls] == [2, 1]
+    del loader.errors["cats", 2]
+    mend(root / "cats" / "2" / "saved_model.pb")
+    await watcher.rescan()
+    assert states(manager) == {2: State.READY, 1: State.DISABLED}
+
+
+async def test_a_version_that_is_replaced_in_place_serves_as_it_was_and_says_so(
+    root, manager, loader, watcher
+):
+    publish(root, "cats", 1)
+    await watcher.rescan()
+    loaded = manager.acquire("cats").loaded
+    (root / "cats" / "1" / "saved_model.pb").write_bytes(b"another graph")
+    await watcher.rescan()
+    assert manager.acquire("cats").loaded is loaded
+    assert "publish a new version instead" in manager.status("cats")[1].reason
+    assert loader.calls == [("cats", 1)]
+
+
+async def test_a_version_that_disappears_while_it_loads_leaves_the_old_one(
+    root, manager, loader, watcher
+):
+    publish(root, "cats", 1)
+    await watcher.rescan()
+    loader.hold("cats", 2)
+    loader.errors["cats", 2] = FileNotFoundError("saved_model.pb")
+    publish(root, "cats", 2)
+    loading = await start(watcher.rescan())
+    await until(lambda: ("cats", 2) in loader.calls)
+    shutil.rmtree(root / "cats" / "2")
+    looking = await start(watcher.rescan())
+    loader.finish("cats", 2)
+    await asyncio.gather(loading, looking)
+    assert states(manager) == {1: State.READY}
+
+
+@pytest.mark.parametrize("damage", ["model.toml", "folder", "version"])
+async def test_what_no_one_can_read_freezes_no_other_model(root, manager, watcher, damage):
+    publish(root, "cats", 1)
+    await watcher.rescan()
+    if damage == "model.toml":
+        publish(root, "cats", config=f"labels.stable = {'1' * 5000}")
+    elif damage == "version":
+        (root / "cats" / "2").symlink_to("2")
+    else:
+        (root / "cats").rename(root / ".cats")
+        (root / "cats").symlink_to("cats")
+    publish(root, "dogs", 1)
+    await watcher.rescan()
+    assert states(manager, "dogs") == {1: State.READY}
+    assert states(manager)[1] is State.READY
+    assert any(status.reason for status in manager.status("cats").values())
 
 
 # Load and unload

@@ -5,28 +5,11 @@ import shutil
 import pytest
 
 from serving.errors import BadVersion, ModelUnavailable
-from serving.manager import Manager
 from serving.version_policy import All, Latest, Specific, State
 from serving.watcher import Failure, LabelRefused, ModelOverride, ReloadFailed, Watcher
-from tests.serving.manager_fakes import Loader, answering, publish, states
+from tests.serving.manager_fakes import answering, publish, states
 
 SOON_SECONDS = 0.01
-
-
-@pytest.fixture
-def root(tmp_path):
-    (tmp_path / "models").mkdir()
-    return tmp_path / "models"
-
-
-@pytest.fixture
-def loader():
-    return Loader()
-
-
-@pytest.fixture
-def manager(loader):
-    return Manager(loader)
 
 
 @pytest.fixture
