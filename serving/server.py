@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -32,6 +32,7 @@ from serving.protocols import (
 )
 from serving.protocols.http import HttpServer, build_app
 from serving.protocols.triptych_v1 import SERVICE, ClassifierService
+from serving.ready import Ready
 from serving.repository import VersionFolder
 from serving.runtime.cache import Cache
 from serving.runtime.opening import Wish
@@ -54,12 +55,6 @@ LAST_GRACE_SECONDS = 0.5  # for answers to leave; health watches, say, would sta
 T = TypeVar("T")
 
 
-class Ready(NamedTuple):
-    grpc_port: int
-    http_port: int
-    models: list[tuple[str, int]]  # name and newest version that is ready
-
-
 class Server:
     """One server in the running event loop: `start`, `stop`, and `rescan` for the impatient."""
 
@@ -73,7 +68,12 @@ class Server:
             1, "load", initializer=give_way
         )  # one at a time, as it takes the processors
         self._manager = Manager(self._load, on_change=self._on_change)
-        self._watcher = Watcher(settings.repository, self._manager, settings.poll_seconds)
+        self._watcher = Watcher(
+            settings.repository,
+            self._manager,
+            settings.poll_seconds,
+            shared=settings.reuse_port,
+        )
         self._engine = Engine(self._manager, self._metrics, settings, self._workers)
         self._health = health.aio.HealthServicer()
         self._parts: dict[str, Any] = {
@@ -97,13 +97,17 @@ class Server:
 
         Raises: OSError if a port is taken; RepositoryError if the repository cannot be listed.
         """
+        shared = self._settings.reuse_port
+        if shared:  # a connection that came before the models would miss those of other servers
+            await self.rescan()
         grpc_port = self._listen_grpc()
         http_port = await self._http.start(
-            self._settings.host, self._settings.http_port, reuse_port=self._settings.reuse_port
+            self._settings.host, self._settings.http_port, reuse_port=shared
         )
         await self._announce()
         await self._grpc.start()
-        await self.rescan()
+        if not shared:  # so that a client is told what is being loaded
+            await self.rescan()
         self._started = True
         await self._announce()
         self._watcher.start()

@@ -16,7 +16,8 @@ from typing import Any, TextIO
 
 from serving.errors import TriptychError
 from serving.observability import share_metrics
-from serving.server import Ready, serve
+from serving.ready import Ready
+from serving.server import serve
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import typer
 from triptych.console import fail
 
 if TYPE_CHECKING:
-    from serving.server import Ready
+    from serving.ready import Ready
 
 EXAMPLE = "Example: triptych serve --repository model_repository --grpc-port 8500"
 
