@@ -15,6 +15,7 @@ from serving.errors import InvalidInput
 from serving.manager import Manager
 from serving.observability import Metrics
 from serving.runtime.endpoint import STRING, Endpoint, TensorSpec
+from serving.runtime.executors import joined
 from serving.settings import Settings
 from serving.statistics import VersionStatistics
 from tests.serving.manager_fakes import disk
@@ -100,7 +101,8 @@ class Executor:
         self.began = asyncio.Event()
         self.loop = asyncio.get_running_loop()
 
-    def run(self, inputs):
+    def run(self, *parts, alone=False):
+        inputs = joined(parts)
         self.batches.append(inputs["examples"].tolist())
         self.loop.call_soon_threadsafe(self.began.set)
         assert self.may_compute.wait(10)
