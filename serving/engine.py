@@ -27,6 +27,7 @@ from serving.errors import (
 )
 from serving.manager import Handle, Manager
 from serving.observability import Metrics
+from serving.runtime import garbage
 from serving.runtime.endpoint import Tensors
 from serving.runtime.servable import Servable
 from serving.settings import Settings
@@ -48,6 +49,7 @@ class LoadedVersion:
     async def close(self) -> None:
         await self.batcher.close()
         self.servable.close()
+        await asyncio.to_thread(garbage.collect)
 
 
 class Account(NamedTuple):

@@ -34,9 +34,10 @@ from serving.protocols.http import HttpServer, build_app
 from serving.protocols.triptych_v1 import SERVICE, ClassifierService
 from serving.ready import Ready
 from serving.repository import VersionFolder
+from serving.runtime import garbage
 from serving.runtime.cache import Cache
 from serving.runtime.opening import Wish
-from serving.runtime.priority import give_way
+from serving.runtime.priority import LOADING_NICE, give_way
 from serving.runtime.servable import Servable, limit_tensorflow
 from serving.settings import Settings
 from serving.statistics import VersionStatistics
@@ -88,6 +89,7 @@ class Server:
         self._grpc = self._build_grpc()
         self._ready: dict[str, bool] = {}  # every model that was ever seen
         self._announcing = asyncio.Lock()
+        self._libraries_aside = False
         self._started = False  # the whole repository has been tried once
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -239,6 +241,7 @@ class Server:
             seconds=settings.measure_seconds,
         )
         limit_tensorflow(settings.threads)
+        self._give_way_to_those_who_answer()
         limits = config.limits_over(settings.limits)
         servable = Servable.load(folder.path, limits=limits, wish=wish, cache=self._cache)
         try:
@@ -248,6 +251,17 @@ class Server:
             servable.close()
             raise
         return servable
+
+    def _give_way_to_those_who_answer(self) -> None:
+        """From the second load on: the first makes the libraries' own threads, which inherit its
+        priority and compute for callers later."""
+        if self._libraries_aside:
+            give_way(LOADING_NICE)
+        else:
+            import serving.runtime.executors.openvino  # noqa: F401  here, as it takes a second
+
+            garbage.set_aside()
+            self._libraries_aside = True
 
     def _on_change(self, model: str, ready: bool) -> None:
         self._ready[model] = ready

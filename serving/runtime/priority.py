@@ -9,10 +9,11 @@ import threading
 from contextlib import suppress
 
 NICE = 5  # computing threads get a third of what the loop would, where both want a processor
+LOADING_NICE = 15  # and who loads a ninth of what those that compute do: nobody waits for it
 
 
-def give_way() -> None:
+def give_way(nice: int = NICE) -> None:
     """For the calling thread, and those that it starts. Linux; elsewhere nothing happens."""
     if hasattr(os, "PRIO_PROCESS"):
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
