@@ -65,9 +65,8 @@ class Server:
         self._cache = Cache(settings.cache)
         self._budget = ComputeBudget(settings.threads)
         self._workers = ThreadPoolExecutor(settings.preprocess_threads, "preprocess")
-        self._loader = ThreadPoolExecutor(
-            1, "load", initializer=give_way
-        )  # one at a time, as it takes the processors
+        # One at a time, as it takes the processors.
+        self._loader = ThreadPoolExecutor(1, "load", initializer=give_way)
         self._manager = Manager(self._load, on_change=self._on_change)
         self._watcher = Watcher(
             settings.repository,

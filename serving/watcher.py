@@ -250,6 +250,8 @@ class Watcher:
         if folder is None:
             return [Failure(name, None, "the repository has no model of this name")]
         versions = self._manager.models().get(name, {})
+        if not versions and folder.problem:
+            return [Failure(name, None, folder.problem)]
         config = self._effective(folder).config
         missing: Collection[int] = versions
         if config is not None and isinstance(config.version_policy, Specific):

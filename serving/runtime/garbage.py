@@ -1,7 +1,7 @@
 """Python's garbage, of which each loaded version leaves some: graphs refer to themselves.
 
-Left to itself, Python collects it once there is a quarter more of everything, libraries included,
-in a sweep of 200 ms that stops all threads. Without the libraries that takes 3 ms a model.
+Left to itself, Python collects it once there is a quarter more of everything, in a sweep that
+stops all threads, and is long for all that the libraries hold: hence they are set aside.
 """
 
 import gc

@@ -1,7 +1,6 @@
 """Who goes first when there are more threads than processors: the event loop, not who computes.
 
-A loop that waits for a processor holds up every call, a batch that waits only itself. On two
-processors that is worth a tenth of a small network's rate.
+A loop that waits for a processor holds up every call, a batch that waits only itself.
 """
 
 import os

@@ -305,6 +305,12 @@ async def test_load_of_a_model_with_wrong_settings_says_so(root, watcher):
         await watcher.load("cats")
 
 
+async def test_load_of_a_model_that_cannot_be_read_says_so(root, watcher):
+    (root / "cats").symlink_to("cats")
+    with pytest.raises(BadVersion, match="cannot list its folder"):
+        await watcher.load("cats")
+
+
 @pytest.mark.parametrize("action", ["load", "unload"])
 async def test_an_unknown_model(root, watcher, action):
     publish(root, "cats", 1)
