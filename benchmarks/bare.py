@@ -55,11 +55,13 @@ class Bare:
         }
 
     def _compute(self, batch: int, seconds: float, alone: bool = False) -> dict[str, Any]:
-        """By as many threads as the executor has lanes, or by one alone."""
+        """By as many callers as the executor has lanes, or by one that has all its threads."""
         examples = np.repeat(self._example[np.newaxis], batch, axis=0)
         executor = self._servable.executor
         lanes = 1 if alone else executor.lanes
-        return _timed(lambda: executor.run({"examples": examples}), lanes, seconds, batch)
+        return _timed(
+            lambda: executor.run({"examples": examples}, alone=alone), lanes, seconds, batch
+        )
 
     def _decode(self, seconds: float) -> dict[str, Any]:
         """Files to examples, in one thread."""

@@ -7,6 +7,7 @@ are Triton's own, where it has one. Which endpoint is asked is `open_inference_c
 import math
 import struct
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +84,7 @@ class Given(NamedTuple):
     data: Data
 
 
+@cache  # as NumPy builds a name anew each time
 def datatype_of(dtype: np.dtype[Any]) -> str:
     return DATATYPES.get(dtype.name, INVALID)
 
@@ -196,7 +198,7 @@ def _read(
         array[:] = strings
         return array.reshape(given.shape)
     values = _values(given, spec.dtype, count, model)
-    if refuse_nan and values.dtype.kind == "f" and np.isnan(values.min()):
+    if refuse_nan and values.dtype.kind == "f" and np.isnan(np.minimum.reduce(values)):
         raise InvalidInput(
             f"input {quoted(given.name)} for model '{model}' has values that are no number (NaN)"
         )

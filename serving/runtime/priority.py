@@ -7,8 +7,8 @@ import os
 import threading
 from contextlib import suppress
 
-NICE = 5  # computing threads get a third of what the loop would, where both want a processor
-LOADING_NICE = 15  # and who loads a ninth of what those that compute do: nobody waits for it
+NICE = 10  # computing threads get a ninth of what the loop would, where both want a processor
+LOADING_NICE = 19  # and who loads a seventh of what those that compute do: nobody waits for it
 
 
 def give_way(nice: int = NICE) -> None:

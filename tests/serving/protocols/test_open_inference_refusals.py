@@ -202,7 +202,8 @@ async def test_a_full_queue_and_a_wait_in_vain(tiny, tmp_path) -> None:
         assert code is Status.UNAVAILABLE
         assert message.startswith("Request timeout expired")
         waiting = oip.stub.ModelInfer(image())
-        await oip.client.is_model_ready("image")  # so that it has arrived before
+        # Behind it on the same connection, so that it has arrived before.
+        await oip.stub.ModelReady(service_pb2.ModelReadyRequest(name="image"))
         code, message = await denied(oip.client.infer("image", [examples], request_id="9"))
         assert code is Status.UNAVAILABLE
         assert message.startswith("[request id: 9] Exceeds maximum queue size")
