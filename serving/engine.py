@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.admission import Admission, Room
-from serving.batcher import Batcher, Prediction
+from serving.batch import Prediction
+from serving.batcher import Batcher
 from serving.errors import (
     InternalError,
     InvalidInput,
