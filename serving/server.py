@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-from tritonclient.grpc import service_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc
 
 from protos.triptych.v1 import classifier_pb2_grpc
 from serving.batcher import Batcher, Batching
@@ -166,10 +165,8 @@ class Server:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            open_inference.InferenceService(**self._parts), server
-        )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        open_inference.add_to_server(open_inference.InferenceService(**self._parts), server)
+        tensorflow_serving.add_to_server(
             tensorflow_serving.PredictionService(**self._parts), server
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(

@@ -5,10 +5,10 @@ logs: who asks for their state is told that there is none.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import grpc
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
@@ -30,6 +30,7 @@ from serving.protocols.open_inference_config import metadata, model_config
 from serving.protocols.open_inference_tensors import Given, datatype_of, quoted, raw, typed
 from serving.protocols.status import details
 from serving.protocols.streams import answered
+from serving.protocols.wire import LARGE_BYTES, lift
 from serving.settings import Settings
 from serving.watcher import Watcher
 
@@ -45,8 +46,30 @@ EXTENSIONS = (
     "statistics",
 )
 STREAM_ERRORS_END_IT = "triton_grpc_error"  # a client's header: "true" makes them statuses
+RAW_INPUT_CONTENTS = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class InferRequest(NamedTuple):
+    """contents: raw_input_contents, of a large message where it came."""
+
+    message: Any
+    contents: Sequence[bytes | memoryview]
+    size: int
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Raises: DecodeError if it is no ModelInferRequest."""
+        if len(data) < LARGE_BYTES:
+            message = service_pb2.ModelInferRequest.FromString(data)
+            return cls(message, message.raw_input_contents, len(data))
+        rest, contents = lift(data, (RAW_INPUT_CONTENTS,))
+        message = service_pb2.ModelInferRequest.FromString(rest)
+        return cls(message, contents or message.raw_input_contents, len(data))
+
+    def ByteSize(self) -> int:
+        return self.size
 
 
 class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
@@ -107,7 +130,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             )
             return service_pb2.ModelStatisticsResponse(model_stats=told)
 
-    async def ModelInfer(self, request: Any, context: Context) -> Any:
+    async def ModelInfer(self, request: InferRequest, context: Context) -> Any:
         answer = await self._infer(request)
         if isinstance(answer, TriptychError):
             await context.abort(code_of(answer), details(str(answer)))
@@ -116,12 +139,12 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         return response
 
     async def ModelStreamInfer(
-        self, requests: AsyncIterator[Any], context: Context
+        self, requests: AsyncIterator[InferRequest], context: Context
     ) -> AsyncIterator[Any]:
         """Requests without an id, which only their order tells apart, are answered in that."""
 
-        async def answer(request: Any) -> tuple[str, tuple[Any, Result] | TriptychError]:
-            return request.id, await self._infer(request)
+        async def answer(request: InferRequest) -> tuple[str, tuple[Any, Result] | TriptychError]:
+            return request.message.id, await self._infer(request)
 
         ends = (STREAM_ERRORS_END_IT, "true") in (context.invocation_metadata() or ())
         async with aclosing(
@@ -129,7 +152,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
                 requests,
                 answer,
                 most_bytes=self._max_request_bytes,
-                in_order=lambda request: not request.id,
+                in_order=lambda request: not request.message.id,
             )
         ) as answers:
             async for request_id, given in answers:
@@ -188,8 +211,9 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             await _refuse(context, "log settings are those of TRIPTYCH_LOG_LEVEL at start")
         return service_pb2.LogSettingsResponse()
 
-    async def _infer(self, request: Any) -> tuple[Any, Result] | TriptychError:
+    async def _infer(self, given: InferRequest) -> tuple[Any, Result] | TriptychError:
         began = time.perf_counter()
+        request = given.message
         status = grpc.StatusCode.CANCELLED  # by the caller, unless another one follows
         try:
             with self._caller.acquire(request.model_name, request.model_version) as handle:
@@ -197,7 +221,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
                     handle,
                     request.id,
                     options_of(_values(request.parameters)),
-                    _inputs(request),
+                    _inputs(request, given.contents),
                     [_wanted(output) for output in request.outputs],
                 )
                 response = _response(handle.name, request.id, result)
@@ -211,6 +235,22 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             self._metrics.request(
                 request.model_name, "oip", status.name, time.perf_counter() - began
             )
+
+
+def add_to_server(service: InferenceService, server: grpc.aio.Server) -> None:
+    """As the generated function, whose own handlers would copy each tensor as they parse it."""
+    write = service_pb2.ModelInferResponse.SerializeToString
+    write_streamed = service_pb2.ModelStreamInferResponse.SerializeToString
+    handlers = {
+        "ModelInfer": grpc.unary_unary_rpc_method_handler(
+            service.ModelInfer, InferRequest.read, write
+        ),
+        "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(
+            service.ModelStreamInfer, InferRequest.read, write_streamed
+        ),
+    }
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(service, server)
+    server.add_registered_method_handlers(SERVICE, handlers)  # the later one is asked
 
 
 def server_metadata() -> dict[str, Any]:
@@ -238,9 +278,8 @@ def statistics_of(
         return state.statistics(engine, manager, handle.name, number)
 
 
-def _inputs(request: Any) -> list[Given]:
+def _inputs(request: Any, contents: Sequence[bytes | memoryview]) -> list[Given]:
     """Raises: InvalidInput if an input has no data, or has it twice."""
-    contents = request.raw_input_contents
     model = request.model_name
     place, count = 0, len(contents)
     inputs = []

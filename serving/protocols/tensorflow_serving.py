@@ -7,7 +7,8 @@ What the calls mean is `tensorflow_serving_inference`'s matter, and ModelService
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 import grpc
 from tensorflow_serving.apis import (
@@ -37,6 +38,7 @@ from serving.protocols.tensorflow_serving_inference import (
 from serving.protocols.tensorflow_serving_models import PROTOCOL, ModelService
 from serving.protocols.tensorflow_serving_status import Code, Spec, cut, invalid, refusal
 from serving.protocols.tensorflow_serving_tensors import encode, is_slow, type_number
+from serving.protocols.wire import LARGE_BYTES, lift
 from serving.runtime.endpoint import Endpoint, TensorSpec
 from serving.settings import Settings
 
@@ -47,8 +49,31 @@ SERVICES = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
 SIGNATURE_DEF = "signature_def"
+TENSOR = predict_pb2.PredictRequest.InputsEntry.DESCRIPTOR.fields_by_name["value"].message_type
+TENSOR_CONTENT = (  # the field numbers on the way to it in a PredictRequest
+    predict_pb2.PredictRequest.INPUTS_FIELD_NUMBER,
+    predict_pb2.PredictRequest.InputsEntry.VALUE_FIELD_NUMBER,
+    TENSOR.fields_by_name["tensor_content"].number,
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class PredictRequest(NamedTuple):
+    """content: tensor_content of its only input, of a large message where it came."""
+
+    message: predict_pb2.PredictRequest
+    content: memoryview | None = None
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Raises: DecodeError if it is no PredictRequest."""
+        if len(data) >= LARGE_BYTES:
+            rest, contents = lift(data, TENSOR_CONTENT)
+            message = predict_pb2.PredictRequest.FromString(rest)
+            if len(contents) == len(message.inputs) == 1:
+                return cls(message, contents[0])
+        return cls(predict_pb2.PredictRequest.FromString(data))
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
@@ -59,9 +84,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         self._inference = Inference(engine, settings)
 
     async def Predict(
-        self, request: predict_pb2.PredictRequest, context: Context
+        self, request: PredictRequest, context: Context
     ) -> predict_pb2.PredictResponse:
-        return await self._answer(request, context, self._predict)
+        work = partial(self._predict, content=request.content)
+        return await self._answer(request.message, context, work)
 
     async def Classify(
         self, request: classification_pb2.ClassificationRequest, context: Context
@@ -113,11 +139,15 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             self._metrics.request(model, PROTOCOL, code.name, time.perf_counter() - began)
 
     async def _predict(
-        self, request: predict_pb2.PredictRequest, spec: Spec, context: Context
+        self,
+        request: predict_pb2.PredictRequest,
+        spec: Spec,
+        context: Context,
+        content: memoryview | None,
     ) -> predict_pb2.PredictResponse:
         with self._inference.acquire(spec) as handle:
             endpoint = predict_endpoint(handle, spec.signature)
-            given = request.inputs, self._inference.limits.total_bytes
+            given = request.inputs, self._inference.limits.total_bytes, content
             if any(is_slow(proto) for proto in request.inputs.values()):
                 inputs = await asyncio.to_thread(decode_inputs, endpoint, *given)
             else:
@@ -192,6 +222,14 @@ def metadata_of(
             _fill_signature(signatures.signature_def[name], endpoint)
     response.metadata[SIGNATURE_DEF].Pack(signatures)
     return response
+
+
+def add_to_server(service: PredictionService, server: grpc.aio.Server) -> None:
+    """As the generated function, whose own handler would copy each tensor as it parses it."""
+    write = predict_pb2.PredictResponse.SerializeToString
+    handler = grpc.unary_unary_rpc_method_handler(service.Predict, PredictRequest.read, write)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
+    server.add_registered_method_handlers(SERVICES[0], {"Predict": handler})  # the later is asked
 
 
 def spec_of(message: Any) -> Spec:

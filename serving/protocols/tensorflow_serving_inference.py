@@ -187,14 +187,20 @@ def rest_endpoint(handle: Handle, signature: str) -> Endpoint:
 
 
 def decode_inputs(
-    endpoint: Endpoint, given: Mapping[str, Any], most_bytes: int
+    endpoint: Endpoint,
+    given: Mapping[str, Any],
+    most_bytes: int,
+    content: memoryview | None = None,
 ) -> dict[str, Array]:
-    """Args: given: TensorProto by name."""
+    """
+    Args: given: TensorProto by name.
+          content: tensor_content of the only one, where it was not parsed with the rest.
+    """
     require_inputs(endpoint, given)
     inputs = {}
     for name in endpoint.inputs:
         try:
-            inputs[name] = decode(given[name], most_bytes)
+            inputs[name] = decode(given[name], most_bytes, content)
         except InvalidInput as error:
             raise invalid(f"tensor parsing error: {name}: {error}") from None
     return inputs

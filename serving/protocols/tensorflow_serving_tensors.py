@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InvalidInput
+from serving.protocols.wire import lift, varint
 from serving.runtime.endpoint import STRING, shape_text
 
 Array = npt.NDArray[Any]
@@ -90,12 +91,13 @@ def encode(value: Array, proto: Any) -> None:
         proto.tensor_content = value.tobytes()
 
 
-def decode(proto: Any, most_bytes: int) -> Array:
+def decode(proto: Any, most_bytes: int, content: memoryview | None = None) -> Array:
     """The array may be read-only, and a view of one value that stands for all.
 
     Nothing is allocated for what a shape merely claims, but MAX_TAIL_BYTES.
 
     Args:   most_bytes: that the tensor may have, be it sent or claimed.
+            content: its tensor_content, where that was not parsed with the rest.
     Raises: InvalidInput if type, shape and values do not agree.
     """
     known = TYPES.get(proto.dtype)
@@ -104,8 +106,9 @@ def decode(proto: Any, most_bytes: int) -> Array:
         raise InvalidInput(f"its dtype is number {proto.dtype}, and served are {served}")
     shape = _shape(proto.tensor_shape, known, most_bytes)
     count = math.prod(shape)
-    if proto.tensor_content:
-        return _from_content(proto.tensor_content, known, shape, count)
+    content = content or proto.tensor_content
+    if content:
+        return _from_content(content, known, shape, count)
     values = _values(proto, known)
     if len(values) == count:
         return values.reshape(shape)
@@ -144,7 +147,9 @@ def _item_bytes(known: _Type) -> int:
     return POINTER_BYTES if known.dtype == STRING else known.dtype.itemsize
 
 
-def _from_content(content: bytes, known: _Type, shape: tuple[int, ...], count: int) -> Array:
+def _from_content(
+    content: bytes | memoryview, known: _Type, shape: tuple[int, ...], count: int
+) -> Array:
     if known.dtype == STRING:
         strings = np.empty(count, object)
         strings[:] = _strings(content, count)
@@ -160,12 +165,12 @@ def _from_content(content: bytes, known: _Type, shape: tuple[int, ...], count: i
     return np.frombuffer(content, known.dtype).reshape(shape)
 
 
-def _strings(content: bytes, count: int) -> list[bytes]:
+def _strings(content: bytes | memoryview, count: int) -> list[bytes]:
     """TensorFlow's own form: the lengths as varints, then all the bytes."""
     sizes, at = [], 0
     try:
         for _ in range(count):
-            size, at = _varint(content, at)
+            size, at = varint(content, at)
             sizes.append(size)
     except IndexError:
         raise InvalidInput(
@@ -178,7 +183,7 @@ def _strings(content: bytes, count: int) -> list[bytes]:
         )
     strings = []
     for size in sizes:
-        strings.append(content[at : at + size])
+        strings.append(bytes(content[at : at + size]))
         at += size
     return strings
 
@@ -200,9 +205,9 @@ def _values(proto: Any, known: _Type) -> Array:
         return np.empty(0, known.dtype)
     if known.packed is None:
         return _narrow(given, known)
-    # A hundred times faster than by Python's numbers: the field's bytes, as protobuf writes
-    # them. It comes right after the few of BESIDE_VALUES; what is unknown comes last.
-    values: Array = np.frombuffer(packed(proto.SerializeToString(), known.number), known.packed)
+    # A hundred times faster than by Python's numbers: the field's bytes, as protobuf writes them.
+    _, (written,) = lift(proto.SerializeToString(), (known.number,))
+    values: Array = np.frombuffer(written, known.packed)
     if known.dtype.kind != "c":
         return values.astype(known.dtype, copy=False)
     if len(values) % 2:
@@ -238,34 +243,3 @@ def _repeat_last(values: Array, known: _Type, shape: tuple[int, ...], count: int
             f"{MAX_TAIL_BYTES:,} bytes, and a value alone for all"
         )
     return np.concatenate([values, np.repeat(values[-1:], missing)]).reshape(shape)
-
-
-def packed(message: bytes, number: int) -> memoryview:
-    """The bytes of a packed field; `message` was written by protobuf just now."""
-    wanted, at = number << 3 | 2, 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        if tag & 7 == 2:
-            size, at = _varint(message, at)
-            if tag == wanted:
-                return memoryview(message)[at : at + size]
-            at += size
-        elif tag & 7 == 0:
-            _, at = _varint(message, at)
-        else:
-            break
-    raise ValueError(f"field {number} is not where it should be")
-
-
-def _varint(data: Sequence[int], at: int) -> tuple[int, int]:
-    """Number, and where the next begins. Raises: IndexError."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise IndexError("a varint has at most ten bytes")
