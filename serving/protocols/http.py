@@ -18,8 +18,8 @@ from serving.manager import Manager
 from serving.observability import Metrics, gauges_of
 from serving.protocols import http_classify
 from serving.protocols.http_guard import Guard
+from serving.protocols.http_refusals import Refusal, install_handlers
 from serving.protocols.http_server import HttpServer
-from serving.protocols.http_status import Refusal, install_handlers
 from serving.settings import Settings
 from serving.watcher import Watcher
 

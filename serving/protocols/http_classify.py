@@ -27,7 +27,7 @@ from serving.protocols.classification import (
     require_inputs,
     require_one,
 )
-from serving.protocols.http_status import code_of, refusal, shown
+from serving.protocols.http_refusals import code_of, refusal, shown
 from serving.protocols.status import details, http_status_of, number_of, status_of
 from serving.settings import Settings
 

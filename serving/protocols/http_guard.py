@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.engine import internal_error
 from serving.errors import ENDING
-from serving.protocols.http_status import refusal
+from serving.protocols.http_refusals import refusal
 
 BODY_SECONDS = 60.0
 LINGER_SECONDS = 0.3  # of reading on after a refusal: a client that is reset may not see it

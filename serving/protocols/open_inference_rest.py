@@ -18,8 +18,8 @@ from serving.errors import TriptychError
 from serving.manager import Manager
 from serving.observability import Metrics
 from serving.protocols import open_inference_state as state
-from serving.protocols.http_status import code_of as code_of_body
-from serving.protocols.http_status import refusal
+from serving.protocols.http_refusals import code_of as code_of_body
+from serving.protocols.http_refusals import refusal
 from serving.protocols.open_inference import (
     account_of,
     config_of,
@@ -116,7 +116,7 @@ def router(
             status = code_of(told)
             raise told from None
         finally:
-            metrics.request(model, "http", status.name, time.perf_counter() - began)
+            metrics.request(model, "oip", status.name, time.perf_counter() - began)
 
     @post("/repository/index", summary="Every version, its state and its reason")
     async def index(request: Request) -> Response:

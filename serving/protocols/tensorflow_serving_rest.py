@@ -21,8 +21,8 @@ from tensorflow_serving.apis import get_model_metadata_pb2, input_pb2
 from serving.engine import Account, Engine
 from serving.manager import Manager
 from serving.observability import Metrics
-from serving.protocols.http_status import code_of
-from serving.protocols.http_status import refusal as refused_as
+from serving.protocols.http_refusals import code_of
+from serving.protocols.http_refusals import refusal as refused_as
 from serving.protocols.status import HTTP
 from serving.protocols.tensorflow_serving import SIGNATURE_DEF, metadata_of
 from serving.protocols.tensorflow_serving_inference import Inference, rest_endpoint

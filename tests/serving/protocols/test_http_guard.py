@@ -183,7 +183,7 @@ async def test_a_whole_server_refuses_by_its_own_limit(client) -> None:
     ("path", "protocol"),
     [
         ("/v1/classify/audio", "http"),
-        ("/v2/models/audio/infer", "http"),
+        ("/v2/models/audio/infer", "oip"),
         ("/v1/models/audio:predict", "tfserving"),
     ],
 )
