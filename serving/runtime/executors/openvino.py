@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,6 +78,11 @@ class OpenVINOExecutor:
         self._compiled = []
 
 
+# The threads that will compute inherit its priority, and it that of who loads first: those who load
+# while others are served have the least (`serving.runtime.priority`).
+_compiling = ThreadPoolExecutor(1, "compile")
+
+
 def _compile(model: Any, precision: str, threads: int, streams: int) -> Any:
     configuration = {
         # Left alone, OpenVINO computes in bfloat16 where the CPU has it: 0.06 off in a logit.
@@ -84,7 +90,8 @@ def _compile(model: Any, precision: str, threads: int, streams: int) -> Any:
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": threads,
     }
-    return ov.Core().compile_model(model, "CPU", configuration)
+    core = ov.Core()
+    return _compiling.submit(core.compile_model, model, "CPU", configuration).result()
 
 
 def open_signature(

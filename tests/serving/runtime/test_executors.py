@@ -1,6 +1,8 @@
 """Every executor computes what TensorFlow computes, for many threads at once, and keeps still."""
 
+import os
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +12,7 @@ import tensorflow as tf
 from serving.runtime.cache import Cache
 from serving.runtime.executors import EXECUTORS
 from serving.runtime.executors.openvino import ov  # imported first by who silences its telemetry
+from serving.runtime.priority import LOADING_NICE, give_way
 
 TOLERANCE = 1e-5
 audited: list[str] = []
@@ -57,6 +60,22 @@ def test_outputs_are_those_of_the_saved_model(
         assert type(value) is np.ndarray
         assert value.dtype == np.float32
         np.testing.assert_allclose(value, wanted[output], atol=TOLERANCE)
+
+
+@pytest.mark.skipif(not hasattr(os, "PRIO_PROCESS"), reason="priorities of threads are Linux's")
+def test_who_loads_at_the_lowest_priority_does_not_compute_at_it(executors, saved_models) -> None:
+    before = set(os.listdir("/proc/self/task"))
+
+    def load() -> tuple[str, object]:
+        give_way(LOADING_NICE)
+        return str(threading.get_native_id()), opened("openvino", saved_models["image"])
+
+    with ThreadPoolExecutor(1) as loader:
+        thread, executor = loader.submit(load).result()
+        executor.run(examples("image", 2))
+        made = set(os.listdir("/proc/self/task")) - before - {thread}
+    assert made
+    assert all(os.getpriority(os.PRIO_PROCESS, int(one)) < LOADING_NICE for one in made)
 
 
 def _read_only(given):
