@@ -146,7 +146,7 @@ def _spread(values: list[float], digits: int | None = None) -> str:
 
 def _median(values: list[float | None]) -> str:
     known = [value for value in values if value is not None]
-    return f"{statistics.median(known):,.3g}" if known else "-"
+    return _three_digits(statistics.median(known)) if known else "-"
 
 
 def plot(measured: dict[str, Any], path: Path) -> None:
@@ -194,3 +194,7 @@ def plot(measured: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

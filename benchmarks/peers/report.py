@@ -46,7 +46,7 @@ def _cells(loads: list[dict[str, Any]]) -> list[str]:
     last = [load for load in loads if load["concurrency"] == CONCURRENCY[-1]]
     for key in ("p50_ms", "p99_ms"):
         known = [load[key] for load in last if load[key] is not None]
-        cells.append(f"{statistics.median(known):,.3g}" if known else "-")
+        cells.append(_three_digits(statistics.median(known)) if known else "-")
     return cells
 
 
@@ -81,3 +81,7 @@ def _spread(values: list[float]) -> str:
     if len(values) == 1:
         return f"{middle:,.{digits}f}"
     return f"{middle:,.{digits}f} ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
