@@ -58,10 +58,11 @@ class Run(NamedTuple):
 
 
 class Batch:
-    """Args: batched: False where the endpoint has no batch axis: then it is of one call.
-    sizes: what rows are padded to.
-    alone: no other batch runs.
-    threads: of the budget; 0 as long as it stands in line for a lane.
+    """
+    Args: batched: False where the endpoint has no batch axis: then it is of one call.
+          sizes: that rows are padded to.
+          alone: no other batch runs.
+          threads: of the budget; 0 as long as it stands in line for a lane.
     """
 
     def __init__(

@@ -203,7 +203,11 @@ class Batcher:
         self._running.add(batch)
         if not threads:
             self._in_line = batch
-        self._threads.submit(self._run, loop, batch)
+        try:
+            self._threads.submit(self._run, loop, batch)
+        except RuntimeError as error:  # not one thread can be started
+            lost = ModelUnavailable(f"no thread computes ({error}): send the call again")
+            loop.call_soon(self._ended, batch, [Run([call], [], lost, 0, 0.0) for call in calls])
         return True
 
     def _run(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
@@ -218,11 +222,13 @@ class Batcher:
         if in_line is not None:  # who stood in line computes now, in the place of this one
             in_line.threads, threads = threads, 0
             self._in_line = None
-        self._budget.give_back(threads)
-        self._dispatch()  # first: a lane that is idle costs more than callers that wait
-        for run in runs:
-            self._answer(run)
-        self._changed.set()
+        try:
+            self._budget.give_back(threads)
+            self._dispatch()  # first: a lane that is idle costs more than callers that wait
+        finally:
+            for run in runs:
+                self._answer(run)
+            self._changed.set()
 
     def _wake_by(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if isinstance(self._wake, asyncio.TimerHandle) and self._wake.when() <= when:

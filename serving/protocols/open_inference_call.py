@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import grpc
 import numpy.typing as npt
 
-from serving.engine import Account, Engine
+from serving.account import Account
+from serving.engine import Engine
 from serving.errors import (
     ENDING,
     InvalidInput,

@@ -71,7 +71,8 @@ class PredictRequest(NamedTuple):
         if len(data) >= LARGE_BYTES:
             rest, contents = lift(data, TENSOR_CONTENT)
             message = predict_pb2.PredictRequest.FromString(rest)
-            if len(contents) == len(message.inputs) == 1:
+            # Entries, and not inputs: of two with one name the later counts.
+            if len(contents) == len(lift(rest, TENSOR_CONTENT[:1])[1]) == 1:
                 return cls(message, contents[0])
         return cls(predict_pb2.PredictRequest.FromString(data))
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InvalidInput
-from serving.protocols.wire import lift
+from serving.protocols.wire import packed
 from serving.runtime.endpoint import STRING, Endpoint, Tensors, TensorSpec, names, shape_text
 from serving.runtime.servable import Servable
 
@@ -150,8 +150,8 @@ def _row(example: Any, index: int, kind: str, spec: TensorSpec) -> npt.NDArray[A
         )
     shape = [size // known if each is None else each for each in row]
     if kind == "float_list":
-        _, written = lift(message.SerializeToString(), (VALUES,))
-        return np.frombuffer(b"".join(written), "<f4").astype(spec.dtype, copy=False).reshape(shape)
+        numbers = np.frombuffer(packed(message, VALUES), "<f4")
+        return numbers.astype(spec.dtype, copy=False).reshape(shape)
     values = np.fromiter(message.value, np.int64, size)
     limits = np.iinfo(spec.dtype)
     if size and (values.min() < limits.min or values.max() > min(limits.max, 2**63 - 1)):

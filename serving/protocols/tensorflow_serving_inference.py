@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine import Account, Answer, Engine
+from serving.account import Account
+from serving.engine import Answer, Engine
 from serving.errors import InvalidInput
 from serving.manager import Handle
 from serving.protocols.tensorflow_serving_examples import Limits, call_with

@@ -18,7 +18,8 @@ from google.protobuf import json_format
 from starlette.exceptions import HTTPException
 from tensorflow_serving.apis import get_model_metadata_pb2, input_pb2
 
-from serving.engine import Account, Engine
+from serving.account import Account
+from serving.engine import Engine
 from serving.manager import Manager
 from serving.observability import Metrics
 from serving.protocols.http_refusals import code_of

@@ -4,6 +4,7 @@ What a field means is its protocol's matter.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 LARGE_BYTES = 2**16  # a message that is smaller is parsed sooner than it is looked through
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5  # kinds of fields, by protobuf's encoding
@@ -21,6 +22,13 @@ def lift(data: bytes | memoryview, path: Sequence[int]) -> tuple[bytes, list[mem
         return _lift(view, path)
     except IndexError:
         return bytes(view), []
+
+
+def packed(message: Any, number: int) -> memoryview:
+    """The bytes of a packed field; none if it has no values. The message loses unknown fields."""
+    message.DiscardUnknownFields()  # may be of kinds that are no more in use
+    _, written = lift(message.SerializeToString(), (number,))
+    return written[0] if written else memoryview(b"")
 
 
 def _lift(view: memoryview, path: Sequence[int]) -> tuple[bytes, list[memoryview]]:

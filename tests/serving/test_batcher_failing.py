@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serving.batcher import Batcher, Batching
-from serving.errors import QueueTimeout
+from serving.errors import ModelUnavailable, QueueTimeout
 from tests.serving.batcher_fakes import (
     Executor,
     Immediate,
@@ -147,6 +147,15 @@ async def test_a_batch_that_failed_is_not_counted():
     await asyncio.gather(*await call(batcher, range(3)), return_exceptions=True)
     await batcher.close()
     assert seen == [1, 1]
+
+
+async def test_without_a_thread_to_compute_callers_are_told():
+    batcher = Batcher(Immediate(), Batching())
+    batcher._threads.shutdown()  # as where the system has no more of them
+    async with asyncio.timeout(10):
+        with pytest.raises(ModelUnavailable, match="send the call again"):
+            await batcher.predict(example(0))
+        await batcher.close()
 
 
 def test_a_loop_that_ends_leaves_no_thread_in_trouble():

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
+from serving.account import Account
 from serving.batcher import Batching
-from serving.engine import Account
 from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull, QueueTimeout
 from tests.serving.engine_fakes import House, strings
 

@@ -9,6 +9,7 @@ from tritonclient.grpc import service_pb2
 
 from serving.protocols.open_inference import InferRequest
 from serving.protocols.tensorflow_serving import TENSOR_CONTENT, PredictRequest
+from serving.protocols.tensorflow_serving_tensors import decode
 from serving.protocols.wire import LARGE_BYTES, lift
 
 RAW = (7,)
@@ -90,6 +91,27 @@ def test_small_and_large_requests_read_alike(size):
     predict.inputs["x"].tensor_content = content
     read = PredictRequest.read(predict.SerializeToString())
     assert bytes(read.content or read.message.inputs["x"].tensor_content) == content
+
+
+def test_numbers_are_read_beside_fields_that_no_type_has():
+    """A group, which proto3 has no more, is kept by the parser and unknown to `lift`."""
+    known = predict_pb2.PredictRequest().inputs["x"]
+    known.dtype = 1
+    known.tensor_shape.dim.add().size = 2
+    known.float_val.extend([1, 2])
+    group = b"\xfb\x07\xfc\x07"
+    proto = type(known).FromString(known.SerializeToString() + group)
+    assert group in proto.SerializeToString()
+    assert decode(proto, 1000).tolist() == [1, 2]
+
+
+def test_of_two_inputs_of_one_name_the_later_counts_as_to_the_parser():
+    first, second = predict_pb2.PredictRequest(), predict_pb2.PredictRequest()
+    first.inputs["x"].tensor_content = bytes(LARGE_BYTES)
+    second.inputs["x"].float_val.append(1.0)
+    read = PredictRequest.read(first.SerializeToString() + second.SerializeToString())
+    assert read.content is None
+    assert read.message.inputs["x"].float_val == [1.0]
 
 
 def test_of_several_inputs_none_is_taken_for_another():
