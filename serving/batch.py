@@ -89,7 +89,7 @@ class Batch:
         except BaseException as raised:
             if len(calls) > 1:  # one bad example must fail only itself
                 return [run for call in calls for run in self._run(executor, [call], alone=False)]
-            return [Run(calls, [], _for_a_future(raised), rows, 0.0)]
+            return [Run(calls, [], for_a_future(raised), rows, 0.0)]
         seconds = time.monotonic() - began
         compute_us = round(seconds * 1e6)
         answers = []
@@ -122,7 +122,8 @@ class Batch:
         return sizes[bisect_left(sizes, rows)] - rows if sizes and rows <= sizes[-1] else 0
 
 
-def _for_a_future(raised: BaseException) -> Exception:
+def for_a_future(raised: BaseException) -> Exception:
+    """`raised`, or what a future takes in its place."""
     if isinstance(raised, Exception) and not isinstance(raised, NOT_FOR_FUTURES):
         return raised
     error = RuntimeError(f"the executor raised {type(raised).__name__}: {raised}")

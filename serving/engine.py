@@ -29,6 +29,7 @@ from serving.errors import (
 )
 from serving.manager import Handle, Manager
 from serving.observability import Metrics
+from serving.preprocessor import Preprocessor
 from serving.runtime import garbage
 from serving.runtime.endpoint import Tensors
 from serving.runtime.servable import Servable
@@ -90,8 +91,8 @@ class Engine:
     ) -> None:
         self._manager = manager
         self._metrics = metrics
-        self._decoding = settings.preprocess_threads
         self._workers = workers
+        self._preprocessor = Preprocessor(workers, settings.preprocess_threads)
         self._admission = Admission()
         self._statistics: dict[str, dict[int, VersionStatistics]] = {}
 
@@ -214,7 +215,7 @@ class Engine:
                     "no decoding: send it tensors by the Open Inference Protocol or as to "
                     "TensorFlow Serving"
                 )
-            room = Room.of(handle, self._decoding)
+            room = Room.of(handle, self._preprocessor.most_at_once)
             if len(inputs) == 1:
                 return [await self._answer(handle, inputs[0], room, top_k, min_score)]
             async with asyncio.TaskGroup() as group:
@@ -259,9 +260,7 @@ class Engine:
         began = time.perf_counter_ns()
         async with room.waiting:
             async with room.decoding:
-                example = await asyncio.get_running_loop().run_in_executor(
-                    self._workers, _example, handle.loaded.servable, item
-                )
+                example = await self._preprocessor.example(handle.loaded.servable, item)
             decode_us = (time.perf_counter_ns() - began) // 1000
             prediction = await handle.loaded.batcher.predict(
                 {"examples": example}, priority=priority, timeout_seconds=timeout_seconds
@@ -276,7 +275,7 @@ class Engine:
         timeout_seconds: float | None,
     ) -> tuple[Prediction, int]:
         """Raises: InvalidInput, naming the first input that cannot be read."""
-        room = Room.of(handle, self._decoding)
+        room = Room.of(handle, self._preprocessor.most_at_once)
 
         async def one(index: int, item: bytes) -> tuple[Prediction, int]:
             try:
@@ -369,8 +368,3 @@ def _classes_and_scores(servable: Servable, prediction: Prediction) -> dict[str,
     scores = prediction.outputs["scores"]
     labels = np.array([label.encode() for label in servable.labels], object)
     return {"classes": np.broadcast_to(labels, scores.shape), "scores": scores}
-
-
-def _example(servable: Servable, item: bytes | str) -> npt.NDArray[Any]:
-    """In a worker thread, in one go, so that few decoded inputs are in memory at once."""
-    return servable.preprocess(servable.decode(item))[np.newaxis]

@@ -1,0 +1,134 @@
+"""Inputs that become examples in threads: which share one, and who is left out."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from serving.errors import InvalidInput
+from serving.preprocessor import MOST_AT_ONCE, WORTH_A_THREAD_SECONDS, Preprocessor
+
+
+class Servable:
+    """Its inputs are numbers, which it decodes once it may. -1 cannot be read."""
+
+    def __init__(self):
+        self.may_decode = threading.Event()
+        self.began = threading.Semaphore(0)
+        self.decoded = []
+        self.threads = set()
+
+    def decode(self, item):
+        self.began.release()
+        assert self.may_decode.wait(10)
+        self.decoded.append(item)
+        self.threads.add(threading.get_ident())
+        if item == -1:
+            raise InvalidInput("-1 is no input")
+        return item
+
+    def preprocess(self, decoded):
+        return np.array(decoded)
+
+
+@pytest.fixture
+def servable():
+    return Servable()
+
+
+@pytest.fixture
+def workers():
+    with ThreadPoolExecutor(4) as workers:
+        yield workers
+
+
+async def ask(preprocessor, servable, items):
+    tasks = [asyncio.create_task(preprocessor.example(servable, item)) for item in items]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_each_caller_gets_its_own(servable, workers):
+    servable.may_decode.set()
+    preprocessor = Preprocessor(workers, 2)
+    tasks = await ask(preprocessor, servable, [*range(50), -1, *range(50, 100)])
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(answers.pop(50), InvalidInput)
+    assert [answer.tolist() for answer in answers] == [[number] for number in range(100)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+async def test_no_more_threads_than_it_may_have(servable, workers, threads):
+    preprocessor = Preprocessor(workers, threads)
+    tasks = await ask(preprocessor, servable, range(40))
+    servable.may_decode.set()
+    await asyncio.gather(*tasks)
+    assert len(servable.threads) <= threads
+
+
+class Slow(Servable):
+    """Its inputs are seconds of a processor."""
+
+    def preprocess(self, decoded):
+        ends = time.thread_time() + decoded
+        while time.thread_time() < ends:
+            pass
+        return np.array(decoded)
+
+
+@pytest.mark.parametrize(("seconds", "threads"), [(WORTH_A_THREAD_SECONDS * 2, 2), (0.0, 1)])
+async def test_short_work_is_left_to_one_thread(workers, seconds, threads):
+    """Two only contend for the interpreter."""
+    slow, preprocessor = Slow(), Preprocessor(workers, 2)
+    slow.may_decode.set()
+    await asyncio.gather(*await ask(preprocessor, slow, [seconds]))
+    slow.may_decode.clear()
+    tasks = await ask(preprocessor, slow, [seconds] * 6)
+    for _ in range(1 + threads):  # the one before is among them
+        assert await asyncio.to_thread(slow.began.acquire, timeout=10)
+    assert not slow.began.acquire(blocking=False)
+    slow.may_decode.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_what_came_meanwhile_shares_a_turn(servable, workers, monkeypatch):
+    turns = []
+    submit = workers.submit
+    monkeypatch.setattr(
+        workers,
+        "submit",
+        lambda work, loop, some: (turns.append(len(some)), submit(work, loop, some)),
+    )
+    preprocessor = Preprocessor(workers, 1)
+    tasks = await ask(preprocessor, servable, range(MOST_AT_ONCE + 3))
+    servable.may_decode.set()
+    await asyncio.gather(*tasks)
+    assert turns == [1, MOST_AT_ONCE, 2]
+    assert servable.decoded == list(range(MOST_AT_ONCE + 3))
+
+
+async def test_who_leaves_is_not_decoded_for_and_takes_nobody_along(servable, workers):
+    preprocessor = Preprocessor(workers, 1)
+    for place in range(1, 6):
+        servable.may_decode.clear()
+        servable.decoded.clear()
+        tasks = await ask(preprocessor, servable, range(6))
+        tasks.pop(place).cancel()
+        await asyncio.sleep(0)
+        servable.may_decode.set()
+        answers = await asyncio.gather(*tasks)
+        stay = [number for number in range(6) if number != place]
+        assert [answer.tolist() for answer in answers] == [[number] for number in stay]
+        assert servable.decoded == stay
+
+
+async def test_without_a_thread_callers_are_told(servable):
+    workers = ThreadPoolExecutor(1)
+    workers.shutdown()
+    tasks = await ask(Preprocessor(workers, 1), servable, range(3 * MOST_AT_ONCE))
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {RuntimeError}
