@@ -246,6 +246,8 @@ class Server:
         except BaseException:
             servable.close()
             raise
+        finally:
+            garbage.give_back()
         return servable
 
     def _give_way_to_those_who_answer(self) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from serving.errors import TriptychError
+from serving.lean import leave_out_training
 from serving.observability import share_metrics
 from serving.ready import Ready
-from serving.server import serve
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,9 @@ async def _serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
             signal.raise_signal(signal.SIGTERM)
 
     loop.add_reader(INPUT, end)
+    leave_out_training()
+    from serving.server import serve
+
     await serve(settings, on_ready)
 
 

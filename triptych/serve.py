@@ -60,6 +60,9 @@ def command(
         settings = Settings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         fail(explain(error), 2)
+    from serving.lean import leave_out_training
+
+    leave_out_training()
     from serving.server import serve
     from serving.supervisor import supervise
 

@@ -1,6 +1,7 @@
 """`--workers`: real processes on one port, which are killed, stopped and told to end."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -119,6 +120,11 @@ def test_settings_that_are_none_reach_the_workers(server, cache_home) -> None:
 def test_the_supervisor_has_no_use_for_tensorflow(server) -> None:
     assert "tensorflow" not in read(f"/proc/{server.process.pid}/maps")
     assert all("tensorflow" in read(f"/proc/{pid}/maps") for pid in server.workers())
+
+
+def test_a_worker_leaves_out_what_trains(server) -> None:
+    for pid in server.workers():
+        assert not re.search("/(scipy|h5py|pandas|sklearn)/", read(f"/proc/{pid}/maps"))
 
 
 # Dying

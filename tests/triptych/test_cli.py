@@ -57,6 +57,13 @@ def served(repository: Path) -> Iterator[Served]:
     assert server.end() == 0
 
 
+def test_a_server_leaves_out_what_trains(served: Served) -> None:
+    """Seconds of its start, and a sixth of its memory."""
+    loaded = Path(f"/proc/{served.process.pid}/maps").read_text()
+    assert "/tensorflow/" in loaded
+    assert not re.search("/(scipy|h5py|pandas|sklearn)/", loaded)
+
+
 def lines(result: subprocess.CompletedProcess) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
