@@ -12,14 +12,14 @@ from models.layers.pointwise import PointwiseConv2D
 Padding = Literal["same", "valid", "torch"]
 
 
-def _before(padding: Padding, kernel_size: int | tuple[int, int], stride: int):
+def _before(padding: Padding, kernel_size: int | tuple[int, int], stride: int, dtype):
     """What goes before a convolution, and the padding that it is then told."""
     sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
     if padding != "torch":
         return None, padding
     if sizes == (1, 1) or (stride == 1 and all(size % 2 for size in sizes)):
         return None, "same"  # the same zeros, in one step
-    return layers.ZeroPadding2D([(size - 1) // 2 for size in sizes]), "valid"
+    return layers.ZeroPadding2D([(size - 1) // 2 for size in sizes], dtype=dtype), "valid"
 
 
 @keras.saving.register_keras_serializable(package="triptych")
@@ -55,7 +55,7 @@ class ConvNorm(Block):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.before, padding = _before(padding, kernel_size, stride)
+        self.before, padding = _before(padding, kernel_size, stride, self.dtype_policy)
         plain = PointwiseConv2D if kernel_size == 1 else layers.Conv2D
         self.conv = (GroupedConv2D if groups > 1 else plain)(
             filters,
@@ -101,7 +101,7 @@ class DepthwiseNorm(Block):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.before, padding = _before(padding, kernel_size, stride)
+        self.before, padding = _before(padding, kernel_size, stride, self.dtype_policy)
         self.conv = layers.DepthwiseConv2D(
             kernel_size,
             strides=stride,

@@ -14,10 +14,15 @@ from models.image.resnet_cifar import BasicBlock, IdentityShortcut
 from models.image.resnet_v2 import PreActivationBlock
 from models.image.separable_cnn import SeparableBlock
 from models.image.squeezenet import Fire
+from models.layers.blur_pool import BlurPool
 from models.layers.conv import ConvNorm, DepthwiseNorm
 from models.layers.frequency import FrequencyConv
+from models.layers.gated_conv import GatedConv2D
+from models.layers.global_pooling import AttentionPool, ConcatPool, GeneralizedMeanPool
 from models.layers.grouped import GroupedConv2D
 from models.layers.head import Head
+from models.layers.local_response import LocalResponseNorm
+from models.layers.pca_colour import PCAColour
 from models.layers.pointwise import PointwiseConv2D
 from models.layers.pooling import CeilMaxPool
 from models.layers.shuffle import ChannelShuffle
@@ -77,6 +82,20 @@ CASES = [
     Case(CeilMaxPool, {"pool_size": 3, "stride": 2}, (2, 8, 7, 4), (2, 4, 3, 4), 0),
     Case(Fire, {"s1x1": 2, "e1x1": 3, "e3x3": 4, "bypass": "conv"},
          (2, 8, 7, 4), (2, 8, 7, 7), 130),
+    Case(GatedConv2D, {"filters": 5, "kernel_size": (3, 2), "stride": 2, "gate": "gtu",
+                       "padding": "valid"},
+         (2, 7, 6, 4), (2, 3, 3, 5), 2 * (3 * 2 * 4 * 5 + 5)),
+    Case(GatedConv2D, {"filters": 5, "kernel_size": 3, "dilation": 2},
+         (2, 7, 6, 4), (2, 7, 6, 5), 2 * (3 * 3 * 4 * 5 + 5)),
+    Case(BlurPool, {"kernel_size": 5, "stride": 3}, (2, 7, 6, 4), (2, 3, 2, 4), 0),
+    Case(ConcatPool, {}, (2, 4, 3, 6), (2, 12), 0),
+    Case(GeneralizedMeanPool, {"exponent": 2.0, "epsilon": 1e-3}, (2, 4, 3, 6), (2, 6), 1),
+    Case(AttentionPool, {"units": 3}, (2, 4, 3, 6), (2, 6), 6 * 3 + 3 + 3),
+    Case(AttentionPool, {"units": 3}, (2, 5, 6), (2, 6), 6 * 3 + 3 + 3),
+    Case(LocalResponseNorm, {"depth_radius": 1, "bias": 1.0, "alpha": 0.1, "beta": 0.5},
+         (2, 4, 3, 6), (2, 4, 3, 6), 0),
+    Case(PCAColour, {"components": [[1.0, 2.0], [0.5, 0.0]], "deviation": 0.2, "seed": 3},
+         (2, 4, 3, 2), (2, 4, 3, 2), 0),
 ]
 # fmt: on
 

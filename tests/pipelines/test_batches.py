@@ -63,6 +63,14 @@ def test_a_crop_holds_pixels_of_the_picture_or_padding(augmentation) -> None:
         assert np.isin(got[got != 0], image).all()
 
 
+def test_row_110_a_crop_starts_at_every_position_ends_included() -> None:
+    """4 pixels on each side of 32 make 9 positions each way, as 256 - 224 make 33 and not 32."""
+    rng = np.random.default_rng(0)
+    image = np.arange(1, 32 * 32 + 1, dtype=np.float32).reshape(32, 32, 1)
+    centres = [divmod(int(crop(image, rng)[16, 16, 0]) - 1, 32) for _ in range(2000)]
+    assert set(centres) == {(row, column) for row in range(12, 21) for column in range(12, 21)}
+
+
 def test_masks_leave_the_original_alone() -> None:
     rng = np.random.default_rng(0)
     frames = rng.standard_normal((50, 40)).astype(np.float32)
