@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.augmentation import crop, crop_and_flip, drop_words, mask_spectrogram
+from pipelines.augmentation import crop, crop_and_flip, drop_words
 from pipelines.batches import MeasuringBatches, TrainingBatches, as_dataset
 from pipelines.examples import Examples
 
@@ -61,16 +61,6 @@ def test_a_crop_holds_pixels_of_the_picture_or_padding(augmentation) -> None:
         got = augmentation(image, rng)
         assert got.shape == image.shape
         assert np.isin(got[got != 0], image).all()
-
-
-def test_masks_leave_the_original_alone() -> None:
-    rng = np.random.default_rng(0)
-    frames = rng.standard_normal((50, 40)).astype(np.float32)
-    before = frames.copy()
-    got = mask_spectrogram(frames, rng)
-    assert got.dtype == np.float32
-    assert not np.array_equal(got, frames)
-    np.testing.assert_array_equal(frames, before)
 
 
 def test_padding_is_no_word_to_drop() -> None:
