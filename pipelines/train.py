@@ -96,7 +96,7 @@ def _preprocessing(config: TrainConfig, domain: str) -> Preprocessing:
         grey = config.grey or config.data == "mnist"
         return ImagePreprocessing(size, size, channels=1 if grey else 3)
     if domain == "audio":
-        rate = config.sample_rate or SAMPLE_RATES_HZ.get(config.data, 16000)
+        rate = config.sample_rate or SAMPLE_RATES_HZ.get(config.data.partition("-")[0], 16000)
         return AudioPreprocessing(
             {"sample_rate_hz": rate, **config.feature_options}, config.features
         )

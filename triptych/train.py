@@ -20,8 +20,8 @@ def command(
         str,
         typer.Option(
             metavar="DATA",
-            help="cifar10, mnist, fsdd, speech_commands, trec; a folder CLASS/FILE; or a CSV or"
-            " TSV file of label and text.",
+            help="cifar10, mnist, fsdd, fsdd-SPEAKER (tested on that one), speech_commands, trec; a"
+            " folder CLASS/FILE; or a CSV or TSV file of label and text.",
         ),
     ],
     out: Annotated[
