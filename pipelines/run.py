@@ -11,6 +11,7 @@ golden/         a few test inputs, as they came
 import inspect
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,7 +64,8 @@ class TrainConfig:
             default = getattr(type(self), name, None)
             if name in REPEATED:
                 flag = REPEATED[name]
-                parts += [f"{flag} {key}={_written(value)}" for key, value in value.items()]
+                pairs = (f"{key}={_written(value)}" for key, value in value.items())
+                parts += [f"{flag} {shlex.quote(pair)}" for pair in pairs]
             elif name in ("grey", "flip"):
                 if value != default:
                     parts.append(f"--{name}" if value else f"--no-{name}")

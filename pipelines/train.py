@@ -75,7 +75,8 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
             f" {', '.join(models.list_models(data.domain))}"
         )
     if domain != "audio" and any(getattr(config, name) for name in OF_SOUNDS):
-        raise RunError(f"{' and '.join(OF_SOUNDS)} are of sounds, and {config.data} is {domain}")
+        flags = "--feature-option, --sample-rate and --augment"
+        raise RunError(f"{flags} are of sounds, and {config.data} is {domain}: leave them out")
     keras.utils.set_random_seed(config.seed)
     sounds = _sound_augmentation(config)
     inputs = fit(_preprocessing(config, domain), data.train, config.seed)

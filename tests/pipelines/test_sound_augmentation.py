@@ -146,7 +146,7 @@ def test_the_run_keeps_the_front_end_and_its_own_command(augmented: Path) -> Non
     assert run.preprocessing().front_end.sample_rate_hz == 8000
     assert (
         " --features mfcc --feature-option coefficients=12 --sample-rate 8000 --augment speed=0.1"
-        " --augment shift_seconds=0.05 --augment snr_db=[10,30] --augment time_masks=2"
+        " --augment shift_seconds=0.05 --augment 'snr_db=[10,30]' --augment time_masks=2"
     ) in run.config["command"]
 
 
