@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from models.audio import bc_resnet, cnn14, ds_cnn, keyword_cnn, tc_resnet
 from models.audio.frequency_cnn import FrequencyCNN
 from models.image import (
     alexnet,
@@ -57,6 +58,12 @@ DIGIT, SMALL, LARGE, LARGER = (32, 32, 1), (32, 32, 3), (224, 224, 3), (299, 299
 # fmt: off
 ARCHITECTURES = {
     **_family("audio", FrequencyCNN, {"frequency_cnn": {}}, (None, 40), "Abdel-Hamid 2014"),
+    **_family("audio", keyword_cnn.KeywordCNN, keyword_cnn.VARIANTS, (32, 40),
+              "Sainath & Parada 2015"),
+    **_family("audio", ds_cnn.DSCNN, ds_cnn.VARIANTS, (49, 10), "Zhang 2017"),
+    **_family("audio", tc_resnet.TCResNet, tc_resnet.VARIANTS, (98, 40), "Choi 2019"),
+    **_family("audio", bc_resnet.BCResNet, bc_resnet.VARIANTS, (101, 40), "Kim 2021"),
+    **_family("audio", cnn14.CNN14, cnn14.VARIANTS, (1001, 64), "Kong 2020"),
     **_family("text", KimCNN, {"kim_cnn": {}}, (None,), "Kim 2014"),
     **_family("image", lenet.LeNet5, lenet.VARIANTS, DIGIT, "LeCun 1998"),
     **_family("image", alexnet.AlexNet, alexnet.VARIANTS, LARGE, "Krizhevsky 2012"),

@@ -48,8 +48,8 @@ def _shape(architecture: Architecture, size: int | None) -> tuple[int, ...]:
     if architecture.domain == "image":
         height, width, channels = architecture.input_shape
         return size or height, size or width, channels
-    default = FRAMES if architecture.domain == "audio" else TOKENS
-    return tuple(known or size or default for known in architecture.input_shape)
+    length, *rest = architecture.input_shape
+    return size or length or (FRAMES if architecture.domain == "audio" else TOKENS), *rest
 
 
 def _classes(architecture: Architecture) -> int:

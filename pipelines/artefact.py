@@ -4,7 +4,7 @@ preprocess       decoded input -> one example, no batch axis
 predict          examples -> logits, scores: the numeric core, that executors compile
 classify         file bytes or text -> classes, scores, decoded in the graph; it is
                  serving_default too, so that TensorFlow Serving can serve the folder
-dense            if asked for: larger pictures -> the scores of each window (pipelines/dense.py)
+dense            if asked for: larger pictures, longer sounds -> each window's scores (dense.py)
 """
 
 from collections.abc import Sequence

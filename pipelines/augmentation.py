@@ -1,4 +1,7 @@
-"""What training does to an example before each epoch, so that none comes twice the same."""
+"""What training does to a picture or text before each epoch, so that none comes twice the same.
+
+Sounds: sound_augmentation.py.
+"""
 
 from collections.abc import Callable
 
@@ -27,20 +30,6 @@ def crop_and_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image[:, ::-1] if rng.random() < 0.5 else image
 
 
-def mask_spectrogram(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Louder or softer, some mel bands and some frames at the mean.  float32 [T, F] -> the same
-
-    Source:  Park 2019, section 2, arXiv 1904.08779 (SpecAugment), without time warping.
-    """
-    frames = frames + np.float32(rng.normal(0.0, 0.2))
-    time, bands = frames.shape
-    width, length = rng.integers(bands // 6 + 1), rng.integers(time // 6 + 1)
-    start, first = rng.integers(bands - width + 1), rng.integers(time - length + 1)
-    frames[:, start : start + width] = 0.0
-    frames[first : first + length] = 0.0
-    return frames
-
-
 def drop_words(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One token in twenty becomes unknown, so that this has a vector.  int32 [T] -> same"""
     dropped = (rng.random(tokens.shape) < 0.05) & (tokens != PADDING_ID)
@@ -48,7 +37,6 @@ def drop_words(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
-    "audio": mask_spectrogram,
     "image": crop_and_flip,
     "text": drop_words,
 }

@@ -72,12 +72,19 @@ class Reader:
         self._example = preprocessing.example_spec
         self._preprocess = tf.function(preprocessing.preprocess, [preprocessing.decoded_spec])
 
-    def read(self, examples: Sequence[Example], title: str) -> tuple[Examples, list[Unreadable]]:
+    def read(
+        self, examples: Sequence[Example], title: str, preprocess: bool = True
+    ) -> tuple[Examples, list[Unreadable]]:
+        """All that can be read.
+
+        Args:    preprocess: False leaves sounds as they were decoded.
+        """
         store = _store(len(examples), self._example)
+        read_one = self._read_one if preprocess else self._decode_one
         kept: list[int] = []
         unreadable: list[Unreadable] = []
         with ThreadPoolExecutor() as workers:
-            values = _map(workers, self._read_one, examples)
+            values = _map(workers, read_one, examples)
             values = track(values, f"Reading {title}", len(examples), transient=True)
             for i, value in enumerate(values):
                 if isinstance(value, Unreadable):
@@ -93,11 +100,16 @@ class Reader:
         return Examples(store[: len(kept)], class_ids, sources), unreadable
 
     def _read_one(self, example: Example) -> np.ndarray | Unreadable:
+        value = self._decode_one(example)
+        if isinstance(value, Unreadable):
+            return value
+        return self._preprocess(tf.constant(value)).numpy()
+
+    def _decode_one(self, example: Example) -> np.ndarray | str | Unreadable:
         try:
-            value = decoded(example, self._spec)
+            return decoded(example, self._spec)
         except InvalidInput as error:
             return Unreadable(str(example.source), str(error))
-        return self._preprocess(tf.constant(value)).numpy()
 
 
 def _store(count: int, spec: tf.TensorSpec) -> np.ndarray | list[np.ndarray]:

@@ -46,7 +46,7 @@ def export(
     """Write REPOSITORY/NAME/VERSION, reload it, compare it with Keras, then let it be seen.
 
     Args:    name: the model's, by default the run folder's; the version is the next number;
-             dense: with the endpoint that scores all windows of a larger picture.
+             dense: with the endpoint that scores all windows of a larger picture or longer sound.
     Returns: the version's folder.
     Raises:  RunError if the run is not finished; ExportError if what was written does not
              reproduce Keras's scores within GOLDEN_TOLERANCE, or if the network can have no

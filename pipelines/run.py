@@ -11,6 +11,7 @@ golden/         a few test inputs, as they came
 import inspect
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,11 @@ from pipelines.preprocessing import Preprocessing
 
 # Pixels. ImageNet's networks halve a picture five times: of this one they would see 2x2 places.
 SMALL_IMAGE = 64
+REPEATED = {
+    "options": "--option",
+    "feature_options": "--feature-option",
+    "augment": "--augment",
+}
 CONFIG, WEIGHTS, HISTORY, REPORT = "config.json", "best.weights.h5", "history.csv", "report.json"
 
 
@@ -45,6 +51,10 @@ class TrainConfig:
     grey: bool = False
     flip: bool = True  # left and right may be swapped
     unit: str = "word"
+    features: str = "log-mel"  # of sounds
+    feature_options: Mapping[str, Any] = field(default_factory=dict)
+    sample_rate: int | None = None  # Hz
+    augment: Mapping[str, Any] = field(default_factory=dict)  # of sounds
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def command(self) -> str:
@@ -52,14 +62,21 @@ class TrainConfig:
         parts = ["triptych train"]
         for name, value in asdict(self).items():
             default = getattr(type(self), name, None)
-            if name == "options":
-                parts += [f"--option {key}={value}" for key, value in value.items()]
+            if name in REPEATED:
+                flag = REPEATED[name]
+                pairs = (f"{key}={_written(value)}" for key, value in value.items())
+                parts += [f"{flag} {shlex.quote(pair)}" for pair in pairs]
             elif name in ("grey", "flip"):
                 if value != default:
                     parts.append(f"--{name}" if value else f"--no-{name}")
             elif value != default:
                 parts.append(f"--{name.replace('_', '-')} {value}")
         return " ".join(parts)
+
+
+def _written(value: Any) -> str:
+    """A value so that the command line reads it again."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 class RunError(Exception):

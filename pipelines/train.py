@@ -5,17 +5,18 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from rich.console import Console
 
 import models
-from pipelines.augmentation import AUGMENTATIONS, crop
+from pipelines.augmentation import AUGMENTATIONS, Augmentation, crop
 from pipelines.batches import MeasuringBatches, TrainingBatches, as_dataset
 from pipelines.datasets import Dataset, load_dataset
 from pipelines.evaluate import draw_confusion, evaluate
@@ -27,12 +28,14 @@ from pipelines.preprocessing import (
     TextPreprocessing,
 )
 from pipelines.run import HISTORY, REPORT, WEIGHTS, Run, RunError, TrainConfig, write_json
+from pipelines.sound_augmentation import SoundAugmentation
 
 WARMUP_EPOCHS = 2
 GOLDEN_INPUTS = 4
 PACKAGES = ("keras", "librosa", "numpy", "pillow", "soundfile", "soxr", "triptych")
 IMAGE_SIZES = {"cifar10": 32, "mnist": 28}
 SAMPLE_RATES_HZ = {"fsdd": 8000}
+OF_SOUNDS = ("feature_options", "sample_rate", "augment")  # of TrainConfig
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,20 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
             f"{config.model} takes {domain}, and {config.data} is {data.domain}: use one of"
             f" {', '.join(models.list_models(data.domain))}"
         )
+    if domain != "audio" and any(getattr(config, name) for name in OF_SOUNDS):
+        flags = "--feature-option, --sample-rate and --augment"
+        raise RunError(f"{flags} are of sounds, and {config.data} is {domain}: leave them out")
     keras.utils.set_random_seed(config.seed)
+    sounds = _sound_augmentation(config)
     inputs = fit(_preprocessing(config, domain), data.train, config.seed)
-    splits, unreadable = _read(data, inputs, console)
+    splits, unreadable = _read(data, inputs, sounds, console)
     run = _open(config, data, inputs)
     network = run.model()
     console.print(
         f"{config.model}: {network.count_params():,} parameters,"
         f" {len(splits['train']):,} training examples, {len(data.labels)} classes"
     )
-    seconds = _fit(config, run, network, inputs, splits)
+    seconds = _fit(config, run, network, inputs, splits, _augmentation(config, inputs, sounds))
     return _report(run, data, splits, unreadable, seconds, console)
 
 
@@ -90,18 +97,51 @@ def _preprocessing(config: TrainConfig, domain: str) -> Preprocessing:
         grey = config.grey or config.data == "mnist"
         return ImagePreprocessing(size, size, channels=1 if grey else 3)
     if domain == "audio":
-        rate = SAMPLE_RATES_HZ.get(config.data, 16000)
-        return AudioPreprocessing({"sample_rate_hz": rate, "mel_bands": 40})
+        rate = config.sample_rate or SAMPLE_RATES_HZ.get(config.data.partition("-")[0], 16000)
+        return AudioPreprocessing(
+            {"sample_rate_hz": rate, **config.feature_options}, config.features
+        )
     return TextPreprocessing(unit=config.unit)
 
 
+def _sound_augmentation(config: TrainConfig) -> SoundAugmentation:
+    try:
+        return SoundAugmentation(**config.augment)
+    except TypeError as error:
+        known = ", ".join(field.name for field in fields(SoundAugmentation))
+        raise RunError(
+            f"{dict(config.augment)} can't augment: {error}; known are {known}"
+        ) from error
+
+
+def _augmentation(
+    config: TrainConfig, inputs: Preprocessing, sounds: SoundAugmentation
+) -> Augmentation:
+    if inputs.domain == "image" and (not config.flip or config.data == "mnist"):
+        return crop
+    if inputs.domain != "audio":
+        return AUGMENTATIONS[inputs.domain]
+    if not sounds.changes_waveforms:
+        return sounds.spectrogram
+    preprocess = tf.function(inputs.preprocess, [inputs.decoded_spec])
+    rate = inputs.front_end.sample_rate_hz
+
+    def augmented(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        frames = preprocess(tf.constant(sounds.waveform(waveform, rate, rng)))
+        return sounds.spectrogram(frames.numpy(), rng)
+
+    return augmented
+
+
 def _read(
-    data: Dataset, inputs: Preprocessing, console: Console
+    data: Dataset, inputs: Preprocessing, sounds: SoundAugmentation, console: Console
 ) -> tuple[dict[str, Examples], list[dict[str, str]]]:
     splits, unreadable = {}, [{"source": str(s), "reason": r} for s, r in data.skipped]
     reader = Reader(inputs)
     for name in ("train", "validation", "test"):
-        splits[name], bad = reader.read(getattr(data, name), name)
+        # What changes each epoch, before the front end, is kept as it was before.
+        waveforms = name == "train" and data.domain == "audio" and sounds.changes_waveforms
+        splits[name], bad = reader.read(getattr(data, name), name, preprocess=not waveforms)
         unreadable += [{"source": source, "reason": reason} for source, reason in bad]
         if not len(splits[name]):
             raise RunError(f"{data.name}: not one {name} example can be read; see {bad[:3]}")
@@ -138,12 +178,10 @@ def _fit(
     network: keras.Model,
     inputs: Preprocessing,
     splits: Mapping[str, Examples],
+    augmentation: Augmentation,
 ) -> float:
     defaults = DEFAULTS[run.domain]
     epochs = config.epochs or defaults.epochs
-    augmentation = AUGMENTATIONS[run.domain]
-    if run.domain == "image" and (not config.flip or config.data == "mnist"):
-        augmentation = crop
     batches = TrainingBatches(
         splits["train"],
         config.batch_size or defaults.batch_size,
@@ -265,7 +303,7 @@ def _report(
         "parameters": network.count_params(),
         "seconds": round(seconds, 1),
         "command": run.config["command"],
-        "versions": {name: version(name) for name in PACKAGES} | {"tensorflow": _tensorflow()},
+        "versions": {name: version(name) for name in PACKAGES} | {"tensorflow": tf.__version__},
         "unreadable": unreadable,
     }
     write_json(run.folder / REPORT, report)
@@ -276,12 +314,6 @@ def _report(
         f"next: triptych export {run.folder} --repository model_repository"
     )
     return run.folder
-
-
-def _tensorflow() -> str:
-    import tensorflow as tf
-
-    return tf.__version__
 
 
 def _keep_golden(folder: Path, test: Examples) -> None:

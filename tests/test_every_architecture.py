@@ -1,4 +1,4 @@
-"""Each image network all the way: a training step, a round trip, export, a served answer.
+"""Each image and sound network all the way: a training step, a round trip, export, an answer.
 
 Tiny forms of every kind of network by default; `make test-full` takes the papers' own.
 A row is printed for each.
@@ -16,13 +16,14 @@ import grpc
 import keras
 import numpy as np
 import pytest
+import soundfile
 from keras.ops import convert_to_numpy
 from PIL import Image
 
 import models
 from models.graph import shapes_only
 from pipelines.export import write_version
-from pipelines.preprocessing import ImagePreprocessing
+from pipelines.preprocessing import AudioPreprocessing, ImagePreprocessing, Preprocessing
 from protos.triptych.v1 import classifier_pb2, classifier_pb2_grpc, manifest_pb2
 from serving.runtime.servable import Servable
 from serving.server import Server
@@ -67,7 +68,16 @@ TINY = {
     "separable_cnn": Tiny({"filters": 4, "blocks": 2}, 16),
     "pattern_cnn": Tiny({}, 16),
 }
+SOUNDS = {  # options, mel bands; frequency_cnn goes all the way in conftest.py
+    "cnn_trad_fpool3": ({"rows": ((20, 8, 6, 3, 1), (10, 4, 6, 1, 1)), "units": (8,)}, 40),
+    "ds_cnn_s": ({"filters": 6, "strides": ((2, 1), (2, 2), (1, 1))}, 10),
+    "tc_resnet8": ({"filters": (4, 6, 8)}, 12),
+    "bc_resnet1": ({"width_multiplier": 0.5,
+                    "rows": ((1, 1.5, 2, 2), (2, 2, 2, 4))}, 40),
+    "cnn14": ({"filters": (4, 4, 6, 6, 6, 8), "units": 8}, 32),
+}
 # fmt: on
+RATE_HZ = 8000
 ROW = "{:<20} {:>11} {:>12} {:>12} {:>15} {:>9} {:>6}"
 
 
@@ -102,6 +112,18 @@ def pictures(size: int, count: int) -> list[bytes]:
     return files
 
 
+def sounds(*seconds: float) -> list[bytes]:
+    """Two tones each, that rise and fall."""
+    files = []
+    for number, length in enumerate(seconds):
+        time_ = np.arange(round(length * RATE_HZ)) / RATE_HZ
+        glide = np.sin(2 * np.pi * (300 + 500 * number + 900 * time_) * time_)
+        file = io.BytesIO()
+        soundfile.write(file, 0.4 * glide * np.sin(9 * time_), RATE_HZ, format="WAV")
+        files.append(file.getvalue())
+    return files
+
+
 def step(network: keras.Model, examples: np.ndarray) -> tuple[float, float]:
     """The loss on a batch before and after one step on it."""
     for layer in network._flatten_layers():
@@ -127,13 +149,13 @@ def round_trip(network: keras.Model, examples: np.ndarray, folder: Path) -> None
     np.testing.assert_allclose(*logits, atol=1e-6)
 
 
-async def serve_one(repository: Path, picture: bytes) -> dict[int, float]:
+async def serve_one(repository: Path, file: bytes) -> dict[int, float]:
     server = Server(Settings(repository=repository, grpc_port=0, http_port=0))
     try:
         ready = await server.start()
         async with grpc.aio.insecure_channel(f"localhost:{ready.grpc_port}") as channel:
             request = classifier_pb2.ClassifyRequest(model="network", top_k=5)
-            request.inputs.add(data=picture)
+            request.inputs.add(data=file)
             stub = classifier_pb2_grpc.ClassifierStub(channel)
             response = await stub.Classify(request, timeout=60)
     finally:
@@ -142,18 +164,22 @@ async def serve_one(repository: Path, picture: bytes) -> dict[int, float]:
 
 
 async def journey(
-    name: str, options: dict, shape: tuple[int, int, int], classes: int, tmp_path: Path
+    name: str,
+    options: dict,
+    inputs: Preprocessing,
+    files: list[bytes],
+    classes: int,
+    tmp_path: Path,
 ) -> str:
+    """With the first two of the files, which give examples of one shape; all of them prove it."""
     started = time.monotonic()
     keras.utils.set_random_seed(0)
     network = models.create_model(name, classes, **options)
-    inputs = ImagePreprocessing(*shape)
-    files = pictures(max(shape[:2]), 2)
     folder = tmp_path / "repository"
     examples = np.stack(
         [
             np.asarray(inputs.preprocess(inputs.decode(keras.ops.convert_to_tensor(f))))
-            for f in files
+            for f in files[:2]
         ]
     )
     assert network(examples).shape == (2, classes)
@@ -178,24 +204,36 @@ async def journey(
         for variables in (network.weights, network.trainable_weights)
     )
     loss = f"{before:.4f}>{after:.4f}"
-    size = "x".join(map(str, shape))
+    size = "x".join(map(str, examples.shape[1:]))
     return ROW.format(name, size, total, trainable, loss, f"{apart:.0e}", f"{seconds:.1f}")
 
 
 @pytest.mark.parametrize("name", TINY)
 async def test_tiny(name: str, tell, tmp_path) -> None:
     tiny = TINY[name]
-    shape = (tiny.size, tiny.size, tiny.channels)
-    tell(await journey(name, tiny.options, shape, 3, tmp_path))
+    inputs = ImagePreprocessing(tiny.size, tiny.size, tiny.channels)
+    tell(await journey(name, tiny.options, inputs, pictures(tiny.size, 2), 3, tmp_path))
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", SOUNDS)
+async def test_tiny_sound(name: str, tell, tmp_path) -> None:
+    """Longer than what any of the networks looks at, and shorter."""
+    options, bands = SOUNDS[name]
+    inputs = AudioPreprocessing({"sample_rate_hz": RATE_HZ, "mel_bands": bands})
+    tell(await journey(name, options, inputs, sounds(0.5, 0.5, 0.1), 3, tmp_path))
+
+
+@pytest.mark.parametrize("name", [*TINY, *SOUNDS])
 def test_any_class_count_in_half_precision(name: str) -> None:
-    tiny = TINY[name]
-    examples = np.zeros((2, tiny.size, tiny.size, tiny.channels), np.float32)
+    if name in SOUNDS:
+        options, bands = SOUNDS[name]
+        examples = np.zeros((2, 40, bands), np.float32)
+    else:
+        options, *size = TINY[name]
+        examples = np.zeros((2, size[0], *size), np.float32)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        network = models.create_model(name, 1, **tiny.options)
+        network = models.create_model(name, 1, **options)
         logits = keras.ops.cast(network(examples), "float32")
     finally:
         keras.mixed_precision.set_global_policy("float32")
@@ -236,9 +274,11 @@ def test_the_form_for_small_images_keeps_places_to_look_at(name: str) -> None:
 async def test_full(name: str, tell, tmp_path) -> None:
     shape = models.ARCHITECTURES[name].input_shape
     classes = 1000 if shape[0] > 64 else 10
-    tell(await journey(name, {}, shape, classes, tmp_path))
+    inputs, files = ImagePreprocessing(*shape), pictures(max(shape[:2]), 2)
+    tell(await journey(name, {}, inputs, files, classes, tmp_path))
 
 
 def test_no_kind_of_network_is_left_out() -> None:
-    kinds = {models.ARCHITECTURES[name].network for name in models.list_models("image")}
-    assert kinds == {models.ARCHITECTURES[name].network for name in TINY}
+    for domain, tiny in (("image", TINY), ("audio", [*SOUNDS, "frequency_cnn"])):
+        kinds = {models.ARCHITECTURES[name].network for name in models.list_models(domain)}
+        assert kinds == {models.ARCHITECTURES[name].network for name in tiny}

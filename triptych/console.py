@@ -26,10 +26,10 @@ def quantity(number: int, digits: int = 3) -> str:
 
 
 def key_value(text: str) -> tuple[str, Any]:
-    """An architecture's option from the command line; its value is JSON, or else a word."""
+    """An option from the command line, as KEY=VALUE; the value is JSON, or else a word."""
     key, found, value = text.partition("=")
     if not found:
-        fail(f"--option {text}: write it as KEY=VALUE", 2)
+        fail(f"{text}: write it as KEY=VALUE", 2)
     try:
         return key, json.loads(value)
     except json.JSONDecodeError:

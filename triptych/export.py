@@ -16,7 +16,8 @@ def command(
     repository: Annotated[Path, typer.Option(help="Where NAME/VERSION/ is written.")],
     name: Annotated[str | None, typer.Option(help="Default: the run folder's name.")] = None,
     dense: Annotated[
-        bool, typer.Option("--dense", help="Add the endpoint that scores all of a larger picture.")
+        bool,
+        typer.Option("--dense", help="Add the endpoint that scores each window of a larger input."),
     ] = False,
 ) -> None:
     """Write a SavedModel with preprocessing and labels inside, and prove it against Keras."""

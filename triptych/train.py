@@ -20,8 +20,8 @@ def command(
         str,
         typer.Option(
             metavar="DATA",
-            help="cifar10, mnist, fsdd, speech_commands, trec; a folder CLASS/FILE; or a CSV or"
-            " TSV file of label and text.",
+            help="cifar10, mnist, fsdd, fsdd-SPEAKER (tested on that one), speech_commands, trec; a"
+            " folder CLASS/FILE; or a CSV or TSV file of label and text.",
         ),
     ],
     out: Annotated[
@@ -51,12 +51,37 @@ def command(
         Literal["word", "character"],
         typer.Option(metavar="UNIT", help="Of texts: word, or character (Chinese)."),
     ] = "word",
+    features: Annotated[
+        Literal["log-mel", "mfcc", "spectrogram"],
+        typer.Option(metavar="FEATURES", help="Of sounds: log-mel, mfcc or spectrogram."),
+    ] = "log-mel",
+    feature_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Of the features: mel_bands=64, coefficients=10, n_fft, hop_length,"
+            " window_length (samples), mel_scale=htk, ...",
+        ),
+    ] = None,
+    sample_rate: Annotated[
+        int | None, typer.Option(metavar="HZ", help="Of sounds; others are resampled.", min=1000)
+    ] = None,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Of sounds, in training alone: speed=0.1, shift_seconds=0.1, snr_db=[5,30],"
+            " time_masks=2, ...",
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the architecture.")
     ] = None,
 ) -> None:
     """Train a network, and measure it on the test split."""
-    options = dict(key_value(text) for text in option or [])
+    options, feature_options, augmentation = (
+        dict(key_value(text) for text in texts or []) for texts in (option, feature_option, augment)
+    )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from pipelines.datasets import DatasetError
@@ -79,6 +104,10 @@ def command(
         grey=grey,
         flip=flip,
         unit=unit,
+        features=features,
+        feature_options=feature_options,
+        sample_rate=sample_rate,
+        augment=augmentation,
         options=options,
     )
     try:

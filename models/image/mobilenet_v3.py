@@ -71,7 +71,7 @@ NORM = {"epsilon": 1e-3, "momentum": 0.99}
 DROPOUT_RATE = 0.2
 
 
-@keras.saving.register_keras_serializable(package="triptych")
+@keras.saving.register_keras_serializable(package="triptych", name="InvertedResidualV3")
 class InvertedResidual(Block):
     """Layer: widen, depthwise, squeeze and excite, narrow.  [B, H, W, C] -> [B, H/s, W/s, filters]
 

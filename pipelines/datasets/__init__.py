@@ -4,6 +4,7 @@ Listing only: no file is decoded here, and none is shuffled.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from . import cifar10, folder, fsdd, mnist, speech_commands, table, trec
@@ -16,6 +17,7 @@ __all__ = ["DATASETS", "Dataset", "DatasetError", "Example", "Skipped", "load_da
 DATASETS: dict[str, Callable[[Path, int], Dataset]] = {
     "cifar10": cifar10.load,
     "fsdd": fsdd.load,
+    **{f"fsdd-{name}": partial(fsdd.load, unheard=name) for name in fsdd.SPEAKERS},
     "mnist": mnist.load,
     "speech_commands": speech_commands.load,
     "trec": trec.load,
@@ -42,7 +44,8 @@ def load_dataset(
     Raises: DatasetError if the data can't be used.
     """
     if data in DATASETS:
-        return DATASETS[data](_known_folder(data, data_dir, cache), seed)
+        source = data.partition("-")[0]  # of fsdd-SPEAKER, a split of its own
+        return DATASETS[data](_known_folder(source, data_dir, cache), seed)
     path = Path(data)
     if data_dir is not None:
         raise DatasetError(

@@ -5,7 +5,7 @@ Citation: Jackson et al. 2018, doi 10.5281/zenodo.1342401.
 Licence:  CC BY-SA 4.0
 Split:    by take (the last number of `DIGIT_SPEAKER_TAKE.wav`), as the source says: 0-4 are test.
           Ours: 5-7 are validation.  All speakers are in all splits: it measures new takes, not
-          new speakers.
+          new speakers.  Ours, too, `fsdd-SPEAKER`: all takes of that one are test, and no other's.
 Layouts:  the release's archive (zip or tar.gz; unpacked once to `recordings/`), or a folder of the
           WAV files.
 """
@@ -25,6 +25,7 @@ from .unpack import write_once
 LABELS = tuple("0123456789")
 FILE_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[a-z]+)_(?P<take>[0-9]+)\.wav")
 ARCHIVE_NAME = re.compile(r"(free-spoken-digit-dataset-|v)[0-9.]+\.(zip|tar\.gz)")
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 TEST_TAKES = range(5)
 VALIDATION_TAKES = range(5, 8)
 ORIGINALS = (
@@ -38,9 +39,10 @@ ORIGINALS = (
 )
 
 
-def load(folder: Path, seed: int) -> Dataset:
-    """The seed isn't used: the split is by take.
+def load(folder: Path, seed: int, unheard: str | None = None) -> Dataset:
+    """The seed isn't used: the split is by take, or by speaker.
 
+    Args:   unheard: the speaker that training and validation never hear.
     Raises: DatasetError if there are no recordings, or a split lacks a digit.
     """
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
@@ -48,7 +50,11 @@ def load(folder: Path, seed: int) -> Dataset:
     recordings = _recordings(folder)
     for file in list_folder(recordings, recordings, skipped)[1]:
         if match := FILE_NAME.fullmatch(file.name):
-            splits[_split_of(int(match["take"]))].append(Example(file, int(match["digit"])))
+            split = _split_of(int(match["take"]))
+            if unheard:
+                # A test of new speakers needs no takes of those that were heard.
+                split = "test" if match["speaker"] == unheard else split.replace("test", "train")
+            splits[split].append(Example(file, int(match["digit"])))
         else:
             skipped.append(Skipped(str(file), "not named DIGIT_SPEAKER_TAKE.wav"))
     for split, examples in splits.items():
@@ -58,7 +64,7 @@ def load(folder: Path, seed: int) -> Dataset:
                 "is the copy complete? Unpack or download it again"
             )
     return Dataset(
-        name="fsdd",
+        name=f"fsdd-{unheard}" if unheard else "fsdd",
         domain="audio",
         labels=LABELS,
         **splits,

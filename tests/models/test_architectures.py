@@ -74,7 +74,7 @@ def test_unknown_name_lists_the_known() -> None:
 
 def test_list_models_by_domain() -> None:
     assert models.list_models("text") == ["kim_cnn"]
-    assert models.list_models("audio") == ["frequency_cnn"]
+    assert "frequency_cnn" in models.list_models("audio")
     assert "resnet20" in models.list_models("image")
     assert sum(len(models.list_models(d)) for d in ("image", "audio", "text")) == len(
         models.list_models()

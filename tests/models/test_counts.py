@@ -99,6 +99,29 @@ COUNTS = {
     "shufflenet_v2_x2_0": [Count(7_427_712, 7_393_996)],
     # Hu 2018, table 2; 28,071,976 without the biases of its two small layers.
     "se_resnet50": [Count(28_141_144, 28_088_024)],
+    # Sainath & Parada 2015: 244.2K, 53.8K, 122.2K, 160.8K; 4 classes.
+    "cnn_trad_fpool3": [Count(244_224, 244_224, 4)],
+    "cnn_one_fpool3": [Count(53_824, 53_824, 4)],
+    "cnn_one_fstride4": [Count(122_176, 122_176, 4)],
+    "cnn_one_fstride8": [Count(160_768, 160_768, 4)],
+    # Zhang 2017: 22,604, 135,032, 410,700 once folded (audio/test_ds_cnn.py).
+    "ds_cnn_s": [Count(24_908, 23_756, 12)],
+    "ds_cnn_m": [Count(141_224, 138_128, 12)],
+    "ds_cnn_l": [Count(422_844, 416_772, 12)],
+    # Choi 2019: 66K, 137K, 145K, 305K.
+    "tc_resnet8": [Count(65_824, 65_168, 12)],
+    "tc_resnet14": [Count(136_928, 135_856, 12)],
+    "tc_resnet8_1_5": [Count(145_248, 144_264, 12)],
+    "tc_resnet14_1_5": [Count(304_608, 303_000, 12)],
+    # Kim 2021: 9.2k, 321k for the first and last.
+    "bc_resnet1": [Count(11_648, 9_232, 12)],
+    "bc_resnet1_5": [Count(20_778, 17_154, 12)],
+    "bc_resnet2": [Count(32_116, 27_284, 12)],
+    "bc_resnet3": [Count(61_416, 54_168, 12)],
+    "bc_resnet6": [Count(202_308, 187_812, 12)],
+    "bc_resnet8": [Count(340_396, 321_068, 12)],
+    # Kong 2020: 80.8 million, with AudioSet's 527 classes.
+    "cnn14": [Count(80_769_871, 80_753_615, 527)],
 }
 # fmt: on
 ROWS = [(name, count) for name, counts in COUNTS.items() for count in counts]
@@ -119,6 +142,6 @@ def test_parameters(name: str, count: Count) -> None:
         assert (total, trainable) == (count.total, count.trainable)
 
 
-def test_every_image_network_has_a_row() -> None:
-    own = {"separable_cnn", "pattern_cnn"}  # not a paper's
-    assert set(models.list_models("image")) - own == set(COUNTS)
+def test_every_image_and_audio_network_has_a_row() -> None:
+    own = {"separable_cnn", "pattern_cnn", "frequency_cnn"}  # not a paper's
+    assert set(models.list_models("image") + models.list_models("audio")) - own == set(COUNTS)

@@ -1,5 +1,7 @@
 """What holds for every layer of ours: shapes, counts, round trips, precision, a training step."""
 
+import importlib
+import pkgutil
 from typing import Any, NamedTuple
 
 import keras
@@ -7,7 +9,12 @@ import numpy as np
 import pytest
 from keras.ops import convert_to_numpy
 
+import models
+from models.audio.bc_resnet import BroadcastBlock
+from models.audio.cnn14 import PooledConvs
+from models.audio.ds_cnn import SeparableFilters
 from models.audio.frequency_cnn import FrequencyBlock
+from models.audio.tc_resnet import TemporalBlock
 from models.image.densenet import DenseLayer, Transition
 from models.image.resnet import ResidualBlock
 from models.image.resnet_cifar import BasicBlock, IdentityShortcut
@@ -16,7 +23,8 @@ from models.image.separable_cnn import SeparableBlock
 from models.image.squeezenet import Fire
 from models.layers.blur_pool import BlurPool
 from models.layers.conv import ConvNorm, DepthwiseNorm
-from models.layers.frequency import FrequencyConv
+from models.layers.frames import PadFrames
+from models.layers.frequency import FrequencyConv, SubSpectralNorm
 from models.layers.gated_conv import GatedConv2D
 from models.layers.global_pooling import AttentionPool, ConcatPool, GeneralizedMeanPool
 from models.layers.grouped import GroupedConv2D
@@ -57,6 +65,21 @@ CASES = [
          (2, 4, 3, 6), (2, 4, 3, 6), 0),
     Case(FrequencyConv, {"filters": 5, "context": 4, "bands": 3, "context_stride": 2},
          (2, 7, 6, 2), (2, 4, 4, 5), 4 * 3 * 2 * 5),
+    Case(FrequencyConv, {"filters": 5, "context": 4, "bands": 3, "band_stride": 2,
+                         "padding": "valid", "sections": 2},
+         (2, 7, 10, 2), (2, 4, 2, 5), 2 * 4 * 3 * 2 * 5),
+    Case(SubSpectralNorm, {"groups": 3, "momentum": 0.5, "epsilon": 1e-3},
+         (2, 5, 6, 4), (2, 5, 6, 4), 4 * 3 * 4),
+    Case(PadFrames, {"frames": 8}, (2, 5, 6), (2, 8, 6), 0),
+    Case(SeparableFilters, {"filters": 5, "strides": (2, 2)},
+         (2, 7, 6, 4), (2, 4, 3, 5), 9 * 4 + 4 + 4 * 5 + 5 + 4 * (4 + 5)),
+    Case(TemporalBlock, {"filters": 5, "widen": True},
+         (2, 7, 1, 4), (2, 4, 1, 5), 4 * 5 + 9 * 4 * 5 + 9 * 5 * 5 + 3 * 4 * 5),
+    Case(BroadcastBlock, {"filters": 6, "stride": 2, "dilation": 2, "transition": True},
+         (2, 9, 20, 4), (2, 9, 10, 6),
+         4 * 6 + 4 * 6 + 3 * 6 + 4 * 5 * 6 + 3 * 6 + 4 * 6 + 6 * 6),
+    Case(PooledConvs, {"filters": 5, "pool": False},
+         (2, 4, 6, 3), (2, 4, 6, 5), 9 * 3 * 5 + 9 * 5 * 5 + 2 * 4 * 5),
     Case(FrequencyBlock, {"filters": 5, "context": 3, "bands": 3, "pool": 2},
          (2, 7, 8, 2), (2, 7, 3, 5), 3 * 3 * 2 * 5 + 4 * 5),
     Case(FrequencyBlock, {"filters": 5, "context": 1, "bands": None},
@@ -145,3 +168,12 @@ class TestEveryLayer:
         model.train_on_batch(x, np.ones(case.output_shape, np.float32))
         for old, new in zip(before, model.trainable_variables, strict=True):
             assert not np.array_equal(old, convert_to_numpy(new)), new.path
+
+
+def test_no_two_classes_are_saved_under_one_name() -> None:
+    """Keras keeps the one that was imported last, and loads it for both."""
+    for found in pkgutil.walk_packages(models.__path__, "models."):
+        for thing in vars(importlib.import_module(found.name)).values():
+            if isinstance(thing, type) and issubclass(thing, keras.layers.Layer):
+                name = keras.saving.get_registered_name(thing)
+                assert keras.saving.get_registered_object(name) in (thing, None), name

@@ -19,7 +19,7 @@ def test_frequency_conv_is_a_sum_over_its_window() -> None:
     layer = FrequencyConv(3, context=5, bands=4, context_stride=2)
     x = RNG.standard_normal((2, 9, 10, 2)).astype(np.float32)
     y = np.array(layer(x))
-    kernel = convert_to_numpy(layer.kernel)
+    kernel = convert_to_numpy(layer.kernels[0])
     padded = np.pad(x, ((0, 0), (2, 2), (0, 0), (0, 0)))
     assert y.shape == (2, 5, 7, 3) == layer.compute_output_shape(x.shape)
     for frame in range(5):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.augmentation import crop, crop_and_flip, drop_words, mask_spectrogram
+from pipelines.augmentation import crop, crop_and_flip, drop_words
 from pipelines.batches import MeasuringBatches, TrainingBatches, as_dataset
 from pipelines.examples import Examples
 
@@ -69,16 +69,6 @@ def test_row_110_a_crop_starts_at_every_position_ends_included() -> None:
     image = np.arange(1, 32 * 32 + 1, dtype=np.float32).reshape(32, 32, 1)
     centres = [divmod(int(crop(image, rng)[16, 16, 0]) - 1, 32) for _ in range(2000)]
     assert set(centres) == {(row, column) for row in range(12, 21) for column in range(12, 21)}
-
-
-def test_masks_leave_the_original_alone() -> None:
-    rng = np.random.default_rng(0)
-    frames = rng.standard_normal((50, 40)).astype(np.float32)
-    before = frames.copy()
-    got = mask_spectrogram(frames, rng)
-    assert got.dtype == np.float32
-    assert not np.array_equal(got, frames)
-    np.testing.assert_array_equal(frames, before)
 
 
 def test_padding_is_no_word_to_drop() -> None:

@@ -1,4 +1,4 @@
-"""The optional endpoint: a larger picture's windows, each with its score and its place."""
+"""The optional endpoint: a larger input's windows, each with its score and its place."""
 
 from pathlib import Path
 
@@ -8,8 +8,10 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
+import models
 from pipelines.artefact import Artefact
 from pipelines.export import ExportError, export
+from pipelines.preprocessing.audio import AudioPreprocessing
 from pipelines.preprocessing.image import ImagePreprocessing
 from triptych.main import app
 
@@ -90,6 +92,34 @@ def test_too_small_a_picture_is_refused(version) -> None:
 
 
 def test_what_has_no_dense_endpoint_is_not_exported(runs, tmp_path) -> None:
-    with pytest.raises(ExportError, match="images alone"):
+    with pytest.raises(ExportError, match="images and sounds alone"):
         export(runs["text"], tmp_path, "m", dense=True)
     assert not list((tmp_path / "m").iterdir())
+
+
+def test_each_window_of_a_sound_has_its_scores_and_its_time(tmp_path) -> None:
+    network = models.create_model("tc_resnet8", 3, filters=(4, 6))
+    inputs = AudioPreprocessing({"sample_rate_hz": 8000, "mel_bands": 12})  # a frame each 10 ms
+    clips = np.random.default_rng(0).normal(size=(2, 47, 12)).astype(np.float32)
+    network(clips)
+    Artefact(network, inputs, list("abc"), dense=True).save(tmp_path)
+    dense = tf.saved_model.load(str(tmp_path)).signatures["dense"]
+
+    def windows(clips: np.ndarray, window: float, hop: float) -> dict[str, tf.Tensor]:
+        return dense(
+            examples=tf.constant(clips),
+            window_seconds=tf.constant(window),
+            hop_seconds=tf.constant(hop),
+        )
+
+    answer = windows(clips, 0.2, 0.1)
+    starts = [0, 10, 20, 27]  # the last one ends with the clip
+    wanted = [[start / 100, start / 100 + 0.2] for start in starts]
+    np.testing.assert_allclose(answer["times"], wanted, atol=1e-6)
+    for number, start in enumerate(starts):
+        alone = keras.ops.softmax(network(clips[:, start : start + 20], training=False))
+        np.testing.assert_allclose(answer["scores"][:, number], alone, atol=1e-5)
+
+    short = windows(clips[:, :5], 1.0, 0.1)
+    np.testing.assert_allclose(short["times"], [[0.0, 0.05]], atol=1e-6)
+    assert short["scores"].shape == (2, 1, 3)

@@ -112,3 +112,17 @@ def test_a_useless_archive_leaves_nothing(tmp_path, content):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"no FSDD in .*release v1\.0\.10"):
         load_dataset("fsdd", tmp_path)
+
+
+@pytest.mark.parametrize("unheard", SPEAKERS)
+def test_a_speaker_can_be_one_that_was_never_heard(unheard: str, tmp_path: Path) -> None:
+    write_folder(tmp_path / "fsdd")
+    data = load_dataset(f"fsdd-{unheard}", tmp_path)
+    speakers = {
+        split: Counter(Path(e.source).stem.split("_")[1] for e in getattr(data, split))
+        for split in ("train", "validation", "test")
+    }
+    others = sorted(set(SPEAKERS) - {unheard})
+    assert speakers["test"] == {unheard: 10 * len(TAKES)}
+    assert sorted(speakers["train"]) == sorted(speakers["validation"]) == others
+    assert sum(speakers["train"].values()) == 5 * 10 * (len(TAKES) - 3)

@@ -1,0 +1,1 @@
+"""Experiments: one function each, whose docstring has its command."""
