@@ -1,6 +1,8 @@
 """A run that is killed at any moments, and again: in the end the rows of one that was not."""
 
+import os
 import random
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,11 @@ PATIENCE_SECONDS = 120.0
 @pytest.mark.parametrize(
     ("kills", "seed"), [(5, 0), pytest.param(20, 1, marks=pytest.mark.full)], ids=["5", "20"]
 )
-def test_kill_9(kills: int, seed: int, job: Job, tmp_path: Path) -> None:
+def test_kill_9(
+    kills: int, seed: int, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # of the process that is forked
+    ended(replace(job, output=f"{job.output}-first"))  # which waits for its imports
     large_pictures(tmp_path / "large", 120, 500)
     job = replace(job, given=str(tmp_path / "large"), shard_inputs=2)
     whole = replace(job, output=f"{job.output}-whole")
