@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 REPOSITORY = Path("model_repository")
 CACHE = platformdirs.user_cache_path("triptych")
+MOST_WAITING_BYTES = 48 * 2**20  # of examples, of each call
 EMBED = "embed"  # the endpoint, and "embedding" what it gives
 
 
@@ -111,20 +112,20 @@ class Predictor:
 
 
 class _Call:
-    """One table's inputs: their parts, decoded in turn, computed in batches of one shape."""
+    """One table's inputs: their parts, decoded in turn, then computed in batches of one shape."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._servable = predictor._servable
         self._scores: dict[int, npt.NDArray[np.float32]] = {}  # of all classes, by id of the row
-        # By shape: what one run of the executor computes.
+        # By shape, as those of one can be computed together.
         self._waiting: dict[Any, list[tuple[Row, npt.NDArray[Any]]]] = {}
+        self._waiting_bytes = 0
         self._decode_seconds = self._compute_seconds = 0.0
 
     def rows(self, inputs: Iterator[tuple[str, bytes | str | None, str | None]]) -> list[Row]:
         each = [self._input(*given) for given in inputs]
-        for batch in self._waiting.values():
-            self._compute(batch)
+        self._compute_all()
         if self._predictor._events:
             each = [self._merged(rows) for rows in each]
         self._predictor.account.add(decode=self._decode_seconds, compute=self._compute_seconds)
@@ -161,11 +162,20 @@ class _Call:
             yield from self._predictor._parts.cut(data)
 
     def _put(self, row: Row, example: npt.NDArray[Any]) -> None:
-        batch = self._waiting.setdefault(example.shape, [])
-        batch.append((row, example[np.newaxis]))
-        if len(batch) >= self._predictor.batch_size:
-            del self._waiting[example.shape]
-            self._compute(batch)
+        self._waiting.setdefault(example.shape, []).append((row, example[np.newaxis]))
+        self._waiting_bytes += example.nbytes
+        if self._waiting_bytes > MOST_WAITING_BYTES:
+            self._compute_all()
+
+    def _compute_all(self) -> None:
+        """Not as soon as a batch is full: decoding and computing by turns would each find the
+        processor's caches full of the other's."""
+        size = self._predictor.batch_size
+        for examples in self._waiting.values():
+            for first in range(0, len(examples), size):
+                self._compute(examples[first : first + size])
+        self._waiting = {}
+        self._waiting_bytes = 0
 
     def _compute(self, batch: list[tuple[Row, npt.NDArray[Any]]]) -> None:
         began = perf_counter()
