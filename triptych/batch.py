@@ -152,7 +152,8 @@ def _machine(
         most = max(limits.max_input_bytes, LONG_SOUND_BYTES)
         limits = replace(limits, max_input_bytes=most)
     machine = Machine(
-        workers=workers or settings.threads,
+        threads=workers or settings.threads,
+        actors=workers,
         batch_size=batch_size,
         executor=settings.executor,
         precision=settings.precision,
