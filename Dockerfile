@@ -1,4 +1,4 @@
-# Serving only: no CUDA, nothing that trains. uv and pip stay in the first stage.
+# Serving and batch jobs only: no CUDA, nothing that trains. uv and pip stay in the first stage.
 FROM python:3.11-slim-bookworm AS build
 RUN python3 -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir uv==0.13.9
 WORKDIR /app
@@ -6,14 +6,14 @@ WORKDIR /app
 ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_PYTHON=/usr/local/bin/python3
 # The dependencies are a layer of their own, made anew only when the lock changes.
 COPY pyproject.toml uv.lock README.md LICENSE ./
-RUN /uv/bin/uv sync --locked --no-dev --extra cpu --no-install-project \
+RUN /uv/bin/uv sync --locked --no-dev --extra cpu --extra batch --no-install-project \
  && rm -rf .venv/lib/python*/site-packages/tensorflow/include
 COPY protos protos
 COPY models models
 COPY pipelines pipelines
 COPY serving serving
 COPY triptych triptych
-RUN /uv/bin/uv sync --locked --no-dev --extra cpu --no-editable --inexact
+RUN /uv/bin/uv sync --locked --no-dev --extra cpu --extra batch --no-editable --inexact
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /app/.venv /app/.venv

@@ -4,7 +4,7 @@ UV_VERSION = 0.13.9
 UV = .uv/bin/uv
 RUN = $(UV) run --no-sync
 
-.PHONY: quickstart serve test test-full test-torchvision test-compose test-perf-analyzer bench-serving lint check protos clean
+.PHONY: quickstart serve test test-full test-torchvision test-compose test-perf-analyzer bench-serving bench-batch lint check protos clean
 
 quickstart: .venv/serving  ## serve the shipped models and classify the samples (ONCE=1: then end)
 	$(RUN) triptych quickstart $(if $(ONCE),--once)
@@ -26,6 +26,9 @@ test-perf-analyzer: .venv/all  ## NVIDIA's perf_analyzer against the server; its
 
 bench-serving: .venv/all  ## the server against what the machine can do
 	$(RUN) python -m benchmarks.serving
+
+bench-batch: .venv/all  ## batch jobs against what the machine can do, and against others
+	$(RUN) python -m benchmarks.batch
 
 lint: .venv/all  ## format, lint, types, import contracts
 	$(RUN) ruff format --check .

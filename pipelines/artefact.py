@@ -4,6 +4,7 @@ preprocess       decoded input -> one example, no batch axis
 predict          examples -> logits, scores: the numeric core, that executors compile
 classify         file bytes or text -> classes, scores, decoded in the graph; it is
                  serving_default too, so that TensorFlow Serving can serve the folder
+embed            if asked for: examples -> what the last layer sees (embed.py)
 dense            if asked for: larger pictures, longer sounds -> each window's scores (dense.py)
 """
 
@@ -14,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from pipelines.dense import dense_endpoint
+from pipelines.embed import embed_endpoint
 from pipelines.preprocessing import Preprocessing
 
 
@@ -21,7 +23,7 @@ class Artefact(tf.Module):
     """A trained network with its preprocessing and labels.
 
     Args:    model: [B, ...] examples -> [B, K] logits; labels: K of them;
-             dense: also make the endpoint of that name.
+             dense, embed: also make the endpoints of these names.
     Raises:  ValueError if there can be no such endpoint, with the reason.
     """
 
@@ -31,6 +33,7 @@ class Artefact(tf.Module):
         preprocessing: Preprocessing,
         labels: Sequence[str],
         dense: bool = False,
+        embed: bool = False,
     ):
         super().__init__()
         # In a function, where tf.Module looks for nothing to save: what only training needs
@@ -49,6 +52,8 @@ class Artefact(tf.Module):
         }
         if dense:
             self.endpoints["dense"] = dense_endpoint(model, preprocessing)
+        if embed:
+            self.endpoints["embed"] = embed_endpoint(model, preprocessing)
 
     def preprocess(self, decoded: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"example": self.preprocessing.preprocess(decoded)}

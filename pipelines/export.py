@@ -41,23 +41,29 @@ class ExportError(Exception):
 
 
 def export(
-    run_folder: Path, repository: Path, name: str | None = None, dense: bool = False
+    run_folder: Path,
+    repository: Path,
+    name: str | None = None,
+    dense: bool = False,
+    embed: bool = False,
 ) -> Path:
     """Write REPOSITORY/NAME/VERSION, reload it, compare it with Keras, then let it be seen.
 
     Args:    name: the model's, by default the run folder's; the version is the next number;
-             dense: with the endpoint that scores all windows of a larger picture or longer sound.
+             dense: with the endpoint that scores all windows of a larger picture or longer sound;
+             embed: with the one that gives embeddings.
     Returns: the version's folder.
     Raises:  RunError if the run is not finished; ExportError if what was written does not
              reproduce Keras's scores within GOLDEN_TOLERANCE, or if the network can have no
-             dense endpoint. Nothing is left then.
+             such endpoint. Nothing is left then.
     """
     name = name or run_folder.resolve().name
     check_name(name)
     run = Run.open(run_folder)
     network, inputs = run.trained_model(), run.preprocessing()
     manifest = _manifest(run, name)
-    return write_version(network, inputs, _golden_inputs(run), manifest, repository, dense)
+    golden = _golden_inputs(run)
+    return write_version(network, inputs, golden, manifest, repository, dense, embed)
 
 
 def check_name(name: str) -> None:
@@ -73,6 +79,7 @@ def write_version(
     manifest: manifest_pb2.Manifest,
     repository: Path,
     dense: bool = False,
+    embed: bool = False,
 ) -> Path:
     """Write the next version of the manifest's name, reload and compare it, let it be seen.
 
@@ -82,7 +89,7 @@ def write_version(
     Raises:  as `export`.
     """
     with _unpublished(repository / manifest.name) as folder:
-        _artefact(network, inputs, manifest.labels, dense).save(folder)
+        _artefact(network, inputs, manifest.labels, dense, embed).save(folder)
         extra = folder / "assets.extra"
         extra.mkdir()
         _write(extra / "golden.json", _golden(network, inputs, golden_inputs))
@@ -101,12 +108,13 @@ def write_version(
 
 
 def _artefact(
-    network: keras.Model, inputs: Preprocessing, labels: Sequence[str], dense: bool
+    network: keras.Model, inputs: Preprocessing, labels: Sequence[str], dense: bool, embed: bool
 ) -> Artefact:
     try:
-        return Artefact(network, inputs, labels, dense)
+        return Artefact(network, inputs, labels, dense, embed)
     except ValueError as error:
-        raise ExportError(f"not exported with a dense endpoint: {error}") from error
+        asked = " and ".join(name for name, on in (("dense", dense), ("embed", embed)) if on)
+        raise ExportError(f"not exported with a {asked} endpoint: {error}") from error
 
 
 def _golden_inputs(run: Run) -> list[bytes | str]:

@@ -19,6 +19,9 @@ def command(
         bool,
         typer.Option("--dense", help="Add the endpoint that scores each window of a larger input."),
     ] = False,
+    embed: Annotated[
+        bool, typer.Option("--embed", help="Add the endpoint that `batch --embed` asks.")
+    ] = False,
 ) -> None:
     """Write a SavedModel with preprocessing and labels inside, and prove it against Keras."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,7 +31,7 @@ def command(
     except ImportError as error:
         fail(f"export needs the extra: pip install 'triptych[cpu,train]' ({error})")
     try:
-        folder = export(run, repository, name, dense)
+        folder = export(run, repository, name, dense, embed)
     except (ExportError, RunError, OSError) as error:
         fail(error)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
