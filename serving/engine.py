@@ -31,6 +31,7 @@ from serving.manager import Handle, Manager
 from serving.observability import Metrics
 from serving.runtime import garbage
 from serving.runtime.endpoint import Tensors
+from serving.runtime.ranking import Label, rank
 from serving.runtime.servable import Servable
 from serving.settings import Settings
 from serving.statistics import VersionStatistics
@@ -60,12 +61,6 @@ class Answer(NamedTuple):
     endpoint: str
     outputs: dict[str, npt.NDArray[Any]]
     account: Account
-
-
-class Label(NamedTuple):
-    label: str
-    score: float
-    class_id: int
 
 
 class Classification(NamedTuple):
@@ -342,19 +337,6 @@ class Engine:
         statistics = handle.loaded.statistics
         self._statistics.setdefault(handle.name, {})[handle.version] = statistics
         return statistics
-
-
-def rank(
-    scores: npt.NDArray[np.float32], labels: Sequence[str], top_k: int, min_score: float
-) -> list[Label]:
-    """The best first, and of equals the lower class_id. Linear in the number of classes."""
-    if np.isnan(scores).any():
-        raise ValueError("the network's scores are not numbers")
-    top_k = min(top_k, len(scores))
-    least = max(np.partition(scores, -top_k)[-top_k], min_score)
-    candidates = np.flatnonzero(scores >= least)
-    best = candidates[np.argsort(-scores[candidates], kind="stable")][:top_k]
-    return [Label(labels[i], float(scores[i]), int(i)) for i in best]
 
 
 def internal_error(error: Exception) -> InternalError:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from serving.engine import Label
 from serving.errors import InvalidInput, TriptychError
+from serving.runtime.ranking import Label
 
 DEFAULT_TOP_K = 5
 

@@ -18,7 +18,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from serving.engine import Classification, Engine, Item, Label, internal_error
+from serving.engine import Classification, Engine, Item, internal_error
 from serving.errors import InvalidInput, TriptychError
 from serving.observability import Metrics
 from serving.protocols.classification import (
@@ -29,6 +29,7 @@ from serving.protocols.classification import (
 )
 from serving.protocols.http_refusals import code_of, refusal, shown
 from serving.protocols.status import details, http_status_of, number_of, status_of
+from serving.runtime.ranking import Label
 from serving.settings import Settings
 
 RAW_KINDS = ("image/", "audio/", "text/plain", "application/octet-stream", "application/ogg")

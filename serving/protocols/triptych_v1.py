@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from protos.triptych.v1 import classifier_pb2, classifier_pb2_grpc, manifest_pb2
-from serving.engine import Classification, Engine, Item, Label, internal_error
+from serving.engine import Classification, Engine, Item, internal_error
 from serving.errors import InvalidInput, ModelNotFound, TriptychError
 from serving.manager import Manager, VersionStatus
 from serving.observability import Metrics
@@ -21,6 +21,7 @@ from serving.protocols.classification import (
 from serving.protocols.status import details, number_of, status_of
 from serving.protocols.streams import answered
 from serving.runtime.opening import Report
+from serving.runtime.ranking import Label
 from serving.settings import Settings
 from serving.version_policy import State
 

@@ -7,6 +7,8 @@ another picture than the others. Resizing, spectrograms and tokens come later, i
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,6 +156,31 @@ def decode_audio(
 
     Raises:  InvalidInput if it is no sound of a known format, is empty, or is too long.
     """
+    with opened_sound(data, limits) as file:
+        rate = file.samplerate
+        # Headers lie, and streams don't know their length: one frame over tells.
+        most = int(limits.max_audio_seconds * rate)
+        if 0 <= file.frames < 2**62 and file.frames > most:
+            raise _too_long(file.frames / rate, limits)
+        samples = file.read(most + 1, dtype="float32", always_2d=True)
+    if len(samples) > most:
+        raise _too_long(len(samples) / rate, limits)
+    if not len(samples):
+        raise InvalidInput("the sound is empty: it has no samples; record it again")
+    waveform = mean_of_channels(samples)
+    if rate != sample_rate_hz:
+        waveform = soxr.resample(waveform, rate, sample_rate_hz, quality="HQ")
+        if not len(waveform):
+            raise InvalidInput(f"the sound is too short: {len(samples)} samples at {rate:,} Hz")
+    return np.ascontiguousarray(waveform, np.float32)
+
+
+@contextmanager
+def opened_sound(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Iterator[soundfile.SoundFile]:
+    """To be read at once, or block by block where a recording is long.
+
+    Raises: InvalidInput if it is no sound of a known format, be it while it is read.
+    """
     _check_size(data, limits, SOUNDS)
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
@@ -164,29 +191,21 @@ def decode_audio(
                     f"the sound says {rate:,} Hz and {channels} channels: {lowest:,} to"
                     f" {highest:,} Hz and 1 to {MAX_CHANNELS} channels are allowed"
                 )
-            # Headers lie, and streams don't know their length: one frame over tells.
-            most = int(limits.max_audio_seconds * rate)
-            if 0 <= file.frames < 2**62 and file.frames > most:
-                raise _too_long(file.frames / rate, limits)
-            samples = file.read(most + 1, dtype="float32", always_2d=True)
+            yield file
     except soundfile.LibsndfileError as error:
         raise InvalidInput(
             f"not a sound that can be read ({_looks_like(data)}): send {SOUNDS}"
         ) from error
     except (TypeError, RuntimeError, ValueError) as error:  # RAW files and odd headers
         raise InvalidInput(f"a damaged sound ({_looks_like(data)}): {error}") from error
-    if len(samples) > most:
-        raise _too_long(len(samples) / rate, limits)
-    if not len(samples):
-        raise InvalidInput("the sound is empty: it has no samples; record it again")
-    waveform = samples.mean(axis=1)
+
+
+def mean_of_channels(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """[N, channels] -> [N]. Raises: InvalidInput if there are samples that are not numbers."""
+    waveform: npt.NDArray[np.float32] = samples.mean(axis=1)
     if not np.isfinite(waveform).all():
         raise InvalidInput("the sound holds samples that are not numbers: save it as 16-bit WAV")
-    if rate != sample_rate_hz:
-        waveform = soxr.resample(waveform, rate, sample_rate_hz, quality="HQ")
-        if not len(waveform):
-            raise InvalidInput(f"the sound is too short: {len(samples)} samples at {rate:,} Hz")
-    return np.ascontiguousarray(waveform, np.float32)
+    return waveform
 
 
 def _too_long(seconds: float, limits: Limits) -> InvalidInput:
@@ -226,10 +245,15 @@ def _check_size(data: bytes, limits: Limits, wanted: str) -> None:
     if not data:
         raise InvalidInput(f"the input is empty: send {wanted}")
     if len(data) > limits.max_input_bytes:
-        raise InvalidInput(
-            f"the input has {len(data):,} bytes, and {limits.max_input_bytes:,} are allowed:"
-            " send a smaller one, or raise TRIPTYCH_MAX_INPUT_BYTES"
-        )
+        raise too_large(len(data), limits)
+
+
+def too_large(size_bytes: int, limits: Limits) -> InvalidInput:
+    """For who knows an input's size without having it in memory."""
+    return InvalidInput(
+        f"the input has {size_bytes:,} bytes, and {limits.max_input_bytes:,} are allowed:"
+        " send a smaller one, or raise TRIPTYCH_MAX_INPUT_BYTES"
+    )
 
 
 def _looks_like(data: bytes) -> str:

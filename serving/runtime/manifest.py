@@ -4,6 +4,7 @@ Loading and running what it describes is `serving.runtime.servable`'s matter.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -71,6 +72,16 @@ def read_golden(folder: Path) -> list[manifest_pb2.GoldenExample]:
             "export it again"
         )
     return list(golden.examples)
+
+
+def artefact_digest(manifest: manifest_pb2.Manifest) -> str:
+    """Of graph and weights: versions that compute the same have the same, whatever their number."""
+    return digest_of({file.path: file.sha256 for file in manifest.files})
+
+
+def digest_of(digests: Mapping[str, str]) -> str:
+    """One SHA-256 of many: path -> SHA-256 of the file there."""
+    return hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()
 
 
 def _read(folder: Path, path: str, message: M) -> M:

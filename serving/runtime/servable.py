@@ -30,7 +30,14 @@ from serving.runtime.endpoint import (
     type_name,
 )
 from serving.runtime.executors import Executor, Outputs
-from serving.runtime.manifest import MANIFEST, read_golden, read_manifest, verify_files
+from serving.runtime.manifest import (
+    MANIFEST,
+    artefact_digest,
+    digest_of,
+    read_golden,
+    read_manifest,
+    verify_files,
+)
 from serving.runtime.opening import BF16_SCORE_TOLERANCE, Report, Wish, open_endpoint
 
 GOLDEN_TOLERANCE = 1e-4  # between a golden score and what this machine computes
@@ -372,14 +379,13 @@ def _check(name: str, value: npt.NDArray[Any], spec: TensorSpec) -> None:
 def _fingerprint(folder: Path, manifest: manifest_pb2.Manifest | None) -> str:
     """Of graph and weights: the manifest has the digests, or the files themselves are read."""
     if manifest is not None:
-        digests = {file.path: file.sha256 for file in manifest.files}
-    else:
-        digests = {}
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            digests[path.relative_to(folder).as_posix()] = digest
-    return hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()
+        return artefact_digest(manifest)
+    digests = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digests[path.relative_to(folder).as_posix()] = digest
+    return digest_of(digests)
 
 
 def _first_line(error: Exception) -> str:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from serving.batcher import Batching
-from serving.engine import rank
 from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull
+from serving.runtime.ranking import rank
 from tests.serving.engine_fakes import House
 
 SCORES = arrays.arrays(

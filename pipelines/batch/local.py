@@ -1,0 +1,144 @@
+"""The engine of one machine: reading, decoding, computing and writing overlap, in threads.
+
+What takes long lets go of the interpreter's lock: files, Pillow, soundfile, TensorFlow, OpenVINO.
+One worker a lane does whatever is next of its chunk, decode or compute, so that no processor waits
+for the slower of two stages, whichever that is for this model.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+
+import pyarrow as pa
+
+from pipelines.batch.account import Account
+from pipelines.batch.events import Tally, examples_of
+from pipelines.batch.formats import counts, encode
+from pipelines.batch.model import find_version
+from pipelines.batch.options import Job
+from pipelines.batch.predictor import Predictor
+from pipelines.batch.reading import Chunk, chunks, read
+from pipelines.batch.shards import Output
+from pipelines.batch.sources.item import Item
+from serving.runtime.decoding import Limits
+
+READERS = 8  # threads: of a disk, or of an object store that takes its time
+CHUNK_ROWS = 64  # at least, as neighbours of one shape are computed together
+CHUNK_BATCHES = 4
+
+Predict = Callable[[pa.Table], pa.Table]
+
+
+class LocalEngine:
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._folder, self.model, self.notes = find_version(job.model, job.repository)
+        self.account = Account()
+        self._predictor: Predictor
+
+    def open(self) -> None:
+        machine = self._job.machine
+        self._predictor = Predictor(
+            self._folder,
+            **asdict(self._job.rows),
+            threads=machine.workers,
+            batch_size=machine.batch_size,
+            executor=machine.executor,
+            precision=machine.precision,
+            measure_seconds=machine.measure_seconds,
+            cache=machine.cache,
+            limits=machine.limits,
+        )
+        self._predictor.account = self.account
+
+    def write(self, items: Iterator[Item], output: Output, tally: Tally) -> None:
+        rows = chunk_rows(self._predictor.batch_size)
+        limits = self._job.machine.limits
+        results = predict_all(
+            chunks(items, self._job.shard_inputs, frozenset(output.done), rows),
+            self._predictor,
+            workers=self._predictor.lanes,
+            limits=limits,
+            account=self.account,
+        )
+        write_shards(results, output, tally, self.account)
+
+
+def chunk_rows(batch_size: int) -> int:
+    return max(CHUNK_ROWS, CHUNK_BATCHES * batch_size)
+
+
+def predict_all(
+    chunks: Iterable[Chunk],
+    predict: Predict,
+    *,
+    workers: int,
+    limits: Limits,
+    account: Account,
+) -> Iterator[tuple[Chunk, pa.Table]]:
+    """Each chunk with its rows, in order. What is in memory is bounded, whatever comes.
+
+    Args: workers: that call `predict` at once.
+    """
+
+    def reading(chunk: Chunk) -> pa.Table:
+        with account.timed("read"):
+            return read(chunk.items, limits)
+
+    pending: deque[tuple[Chunk, Future[pa.Table]]] = deque()
+    readers = ThreadPoolExecutor(READERS, "read")
+    computers = ThreadPoolExecutor(workers, "compute")
+    try:
+        for chunk in chunks:
+            table = readers.submit(reading, chunk)
+            pending.append((chunk, computers.submit(lambda t: predict(t.result()), table)))
+            if len(pending) >= READERS + 2 * workers:
+                yield _next(pending)
+        while pending:
+            yield _next(pending)
+    finally:
+        for pool in (computers, readers):
+            pool.shutdown(cancel_futures=True)
+
+
+def _next(pending: deque[tuple[Chunk, Future[pa.Table]]]) -> tuple[Chunk, pa.Table]:
+    chunk, rows = pending.popleft()
+    return chunk, rows.result()
+
+
+def write_shards(
+    results: Iterator[tuple[Chunk, pa.Table]], output: Output, tally: Tally, account: Account
+) -> None:
+    """While one shard is written, the next is computed."""
+
+    def write(shard: int, table: pa.Table) -> None:
+        with account.timed("write"):
+            output.write(shard, encode(table, output.kind))
+        tally.wrote(output.name(shard), table.num_rows, counts(table))
+
+    with ThreadPoolExecutor(1, "write") as writer:
+        writing: Future[None] | None = None
+        for shard, table in _shards(results, tally):
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(write, shard, table)
+        if writing is not None:
+            writing.result()
+
+
+def _shards(
+    results: Iterator[tuple[Chunk, pa.Table]], tally: Tally
+) -> Iterator[tuple[int, pa.Table]]:
+    tables: list[pa.Table] = []
+    current = -1
+    for chunk, table in results:
+        if tables and chunk.shard != current:
+            yield current, pa.concat_tables(tables)
+            tables = []
+        current = chunk.shard
+        tables.append(table)
+        errors = table.num_rows - table["error"].null_count
+        tally.advanced(len(chunk.items), errors, examples_of(table) if errors else ())
+    if tables:
+        yield current, pa.concat_tables(tables)
