@@ -56,7 +56,7 @@ def collect(
     advance: Callable[[int], object] = lambda count: None,
 ) -> Answers:
     """
-    Args: predict: a `pipelines.batch` Predictor with all scores, called from `threads` at once;
+    Args: predict: a Predictor of one row an input, with all scores; called from `threads` at once;
           labels:  the model's, which need not be the data's, nor in their order;
           advance: is told how many more examples are done.
     """
@@ -72,7 +72,7 @@ def collect(
     for rows, answers in _answered(predict, _tables(_read(data, class_ids)), threads):
         for row, error in zip(rows, answers["error"].to_pylist(), strict=True):
             if error is not None:
-                left_out.append(LeftOut(str(row.source), row.label, error))
+                left_out.append(LeftOut(_name(row.source), row.label, error))
             else:
                 true.append(row.true)
                 sources.append(row.source)
@@ -128,11 +128,16 @@ def _table(rows: Sequence[_Row]) -> pa.Table:
     kind = pa.string() if isinstance(rows[0].source, str) else pa.binary()
     return pa.table(
         {
-            "input": pa.array([str(row.source) for row in rows], pa.string()),
+            "input": pa.array([_name(row.source) for row in rows], pa.string()),
             "data": pa.array([row.data for row in rows], kind),
             "error": pa.array([row.error for row in rows], pa.string()),
         }
     )
+
+
+def _name(source: Path | str) -> str:
+    """A file's name need not be UTF-8, and a table's strings are."""
+    return str(source).encode(errors="backslashreplace").decode()
 
 
 def _scores(answers: pa.Table, classes: int) -> npt.NDArray[np.float32]:

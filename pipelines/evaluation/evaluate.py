@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
-import pyarrow as pa
-
+from pipelines.batch.predictor import Predictor
+from pipelines.batch.schema import ModelIdentity
 from pipelines.datasets import Labelled, load_dataset, load_labelled
 from pipelines.datasets.measuring import OWN_TEST, of_dataset
 from pipelines.evaluation.calibration import Calibration, calibrate
@@ -23,24 +22,6 @@ class EvaluationError(Exception):
     """Nothing could be measured; the text says why, and what to do."""
 
 
-class Identity(Protocol):
-    name: str
-    version: int
-    digest: str
-    domain: str
-    labels: tuple[str, ...]
-
-
-class Predictor(Protocol):
-    """What is asked of a `pipelines.batch.predictor.Predictor`."""
-
-    model: Identity
-    manifest: manifest_pb2.Manifest
-    lanes: int
-
-    def __call__(self, table: pa.Table) -> pa.Table: ...
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """
@@ -49,7 +30,7 @@ class Evaluation:
     absent:  labels of the model that the data have no example of.
     """
 
-    model: Identity
+    model: ModelIdentity
     manifest: manifest_pb2.Manifest
     data: Labelled
     created: datetime
@@ -125,7 +106,7 @@ def _examples(
     ]
 
 
-def _require_fit(data: Labelled, model: Identity) -> None:
+def _require_fit(data: Labelled, model: ModelIdentity) -> None:
     if model.domain != data.domain:
         raise EvaluationError(
             f"{model.name} takes {model.domain}, and {data.name} is {data.domain}: give data of the"

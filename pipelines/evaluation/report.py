@@ -86,7 +86,9 @@ def to_json(content: dict[str, Any]) -> str:
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
         for key, value in content.items()
     )
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    # Of a file name that is not UTF-8: Python's escape of a surrogate is JSON's too.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def to_html(evaluation: Evaluation, command: str) -> str:
@@ -159,6 +161,5 @@ def figure(value: float | None) -> str:
 def _write(path: Path, text: str) -> None:
     """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    # A file name that is not UTF-8 has surrogates, which no encoding takes.
     temporary.write_text(text, "utf-8", errors="backslashreplace")
     os.replace(temporary, path)

@@ -56,7 +56,7 @@ def test_the_test_split_of_a_known_data_set(tmp_path):
 
 def test_an_empty_table_says_so(tmp_path):
     (tmp_path / "mail.csv").write_text("label,text\n")
-    with pytest.raises(DatasetError, match="mail.csv: there is no example"):
+    with pytest.raises(DatasetError, match=r"mail\.csv: there is no example"):
         load_labelled(str(tmp_path / "mail.csv"))
 
 

@@ -3,15 +3,20 @@
 import base64
 import io
 import json
+import os
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import soundfile
 from PIL import Image
 
 from pipelines.evaluation.evaluate import evaluate
-from pipelines.evaluation.report import HTML, JSON, to_html, write_report
+from pipelines.evaluation.measures import measure
+from pipelines.evaluation.report import HTML, JSON, _matrix, to_html, write_report
+from serving.runtime.manifest import artefact_digest, read_manifest
 
 COMMAND = "triptych evaluate tiny new/ --out <folder>"
 EVIL = '<script>alert("1")</script> & co'
@@ -127,7 +132,7 @@ def test_texts_and_labels_are_shown_as_they_are_and_never_run(mistaken):
     assert "the cat sleeps" in page.text
 
 
-def test_the_json_has_every_figure(mistaken, tmp_path):
+def test_the_json_has_every_figure(mistaken, repository, tmp_path):
     evaluation = mistaken["image"]
     page = write_report(evaluation, COMMAND, tmp_path / "new/report")
     assert page.name == HTML
@@ -138,7 +143,8 @@ def test_the_json_has_every_figure(mistaken, tmp_path):
     assert found["confusion"] == measures.confusion.tolist()
     assert found["classes"][1]["recall"] is None  # green has no example
     assert found["calibration"]["before"]["ece"] == evaluation.calibration.before.ece
-    assert found["model"] == {"name": "tiny-image", "version": 1, "digest": "0" * 64}
+    digest = artefact_digest(read_manifest(repository / "tiny-image" / "1"))
+    assert found["model"] == {"name": "tiny-image", "version": 1, "digest": digest}
     assert found["command"] == COMMAND
     assert found["data"]["examples"] == 40
     assert len(found["mistakes"]) == 24
@@ -153,11 +159,35 @@ def test_the_page_tells_what_was_measured(mistaken):
         "40 examples, all of the data",
         f"40 listed, 40 measured, {40 - wrong} right, {wrong} wrong; none left out",
         COMMAND,
-        "0" * 64,
+        evaluation.model.digest,
         f"24 of {wrong}",
         "resnet20",
     ):
         assert said in text
+
+
+def test_names_that_are_not_utf_8(predictor, data, tmp_path):
+    folder = os.fsencode(tmp_path / "new" / "blue")
+    os.makedirs(folder)
+    shutil.copy(data / "images/red/00.png", os.path.join(folder, b"red \xff.png"))
+    with open(os.path.join(folder, b"bad \xff.png"), "wb") as file:
+        file.write(b"x")
+    found = evaluate(predictor("image"), str(tmp_path / "new"))
+    page = write_report(found, COMMAND, tmp_path / "report")
+    report = json.loads((page.parent / JSON).read_text())
+    assert report["mistakes"][0]["input"].endswith("red \udcff.png")
+    assert report["left_out"][0]["input"].endswith(r"bad \udcff.png")
+    assert r"red \udcff.png" in page.read_text()
+
+
+def test_the_matrix_of_many_classes_is_a_picture():
+    labels = [f"class {i}" for i in range(40)]
+    true = np.arange(40)
+    measures = measure(true, np.eye(40, dtype=np.float32)[true[::-1]], labels)
+    drawn = _matrix(SimpleNamespace(measures=measures))
+    Image.open(bytes_of(drawn["picture"], "image/png")).verify()
+    measures = measure(true[:20], np.eye(40, dtype=np.float32)[:20], labels)
+    assert _matrix(SimpleNamespace(measures=measures))["labels"] == labels[:20]
 
 
 def test_a_page_without_mistakes_says_so(predictor, data, tmp_path):
