@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -38,18 +39,7 @@ class LocalEngine:
         self._predictor: Predictor
 
     def open(self) -> None:
-        machine = self._job.machine
-        self._predictor = Predictor(
-            self._folder,
-            **asdict(self._job.rows),
-            threads=machine.workers,
-            batch_size=machine.batch_size,
-            executor=machine.executor,
-            precision=machine.precision,
-            measure_seconds=machine.measure_seconds,
-            cache=machine.cache,
-            limits=machine.limits,
-        )
+        self._predictor = open_predictor(self._job, self._folder, self._job.machine.threads)
         self._predictor.account = self.account
 
     def write(self, items: Iterator[Item], output: Output, tally: Tally) -> None:
@@ -63,6 +53,21 @@ class LocalEngine:
             account=self.account,
         )
         write_shards(results, output, tally, self.account)
+
+
+def open_predictor(job: Job, folder: Path, threads: int | None) -> Predictor:
+    machine = job.machine
+    return Predictor(
+        folder,
+        **asdict(job.rows),
+        threads=threads,
+        batch_size=machine.batch_size,
+        executor=machine.executor,
+        precision=machine.precision,
+        measure_seconds=machine.measure_seconds,
+        cache=machine.cache,
+        limits=machine.limits,
+    )
 
 
 def chunk_rows(batch_size: int) -> int:

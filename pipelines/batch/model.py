@@ -79,11 +79,11 @@ def _versions(model: str, repository: Path) -> list[Path]:
     """The newest first."""
     for folder in (Path(model), repository / model):
         if (folder / SAVED_MODEL).is_file():
-            return [folder.resolve()]
+            return [folder.resolve()]  # `cifar10/1` as `.`, too
         if folder.is_dir():
             numbers = [path for path in folder.iterdir() if path.name.isdecimal()]
             if numbers:
-                return sorted(numbers, key=lambda path: -int(path.name))
+                return sorted(map(Path.resolve, numbers), key=lambda path: -int(path.name))
     known = []
     if repository.is_dir():
         known = sorted(path.parent.parent.name for path in repository.glob(f"*/*/{SAVED_MODEL}"))

@@ -26,9 +26,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Machine:
-    """How they are computed; the rows are the same."""
+    """How they are computed; the rows are the same. threads: of this machine; actors: of Ray."""
 
-    workers: int | None = None
+    threads: int | None = None
+    actors: int | None = None
     batch_size: int | None = None
     executor: str = "auto"
     precision: str = "f32"

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 from pyarrow import fs
 
@@ -23,7 +24,7 @@ from pipelines.batch.storage import is_url, resolve
 MANIFEST = "_manifest.json"
 LOCK = ".lock"
 TEMPORARY = ".tmp-"
-SAME = {  # what must be the same when a run goes on: where it is told, and what to do about it
+SAME = {  # what must be the same when a run goes on, and what to do where it isn't
     "model": "name the model's version folder as MODEL",
     "input": "put the input back as it was",
     "options": "give the options of the first run",
@@ -43,13 +44,16 @@ class Output:
     ) -> None:
         self.given = given
         self.kind = kind
-        self._folder = _Remote(given) if is_url(given) else _Local(given)
+        self._folder = folder_of(given)
         self.shards = -(-inputs // shard_inputs)
         try:
             names = set(self._folder.open())
             self._begin(names, json.loads(json.dumps(manifest)))
-        except OSError as error:
-            raise self._refused(error) from error
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise self._refused(error) from error
+            raise
         self.done = {shard for shard in range(self.shards) if self.name(shard) in names}
 
     def write(self, shard: int, data: bytes) -> None:
@@ -71,7 +75,7 @@ class Output:
             ) from error
 
     def name(self, shard: int) -> str:
-        return f"part-{shard:06}.{self.kind}"
+        return shard_name(shard, self.kind)
 
     def close(self) -> None:
         self._folder.close()
@@ -98,8 +102,8 @@ class Output:
         for part, what in changed.items():
             if what:
                 raise BatchError(
-                    f"{self.given} holds rows of a run whose {part} was another: {what}. To go on "
-                    f"with it, {SAME[part]}; else give another OUTPUT"
+                    f"{self.given} holds rows of another run; {part}: {what}. To go on with that, "
+                    f"{SAME[part]}; else give another OUTPUT"
                 )
 
     def _refused(self, error: OSError) -> BatchError:
@@ -108,6 +112,14 @@ class Output:
             f"{self.given} cannot be written: {reason}. What is whole stays: mend that, and the "
             "same command goes on"
         )
+
+
+def shard_name(shard: int, kind: str) -> str:
+    return f"part-{shard:06}.{kind}"
+
+
+def folder_of(given: str) -> "Local | Remote":
+    return Remote(given) if is_url(given) else Local(given)
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -127,7 +139,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class _Local:
+class Local:
     """A folder that one run at a time writes into."""
 
     def __init__(self, given: str) -> None:
@@ -156,7 +168,8 @@ class _Local:
         return (self._path / name).read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
-        temporary = self._path / f"{TEMPORARY}{name}"
+        # Of this writer alone: Ray may let two work at one shard, if it takes one for lost.
+        temporary = self._path / f"{TEMPORARY}{uuid4().hex}-{name}"
         try:
             with temporary.open("wb") as file:
                 file.write(data)
@@ -173,7 +186,7 @@ class _Local:
             self._lock.close()
 
 
-class _Remote:
+class Remote:
     """An upload that fails may leave half an object, so that it gets its name afterwards."""
 
     def __init__(self, given: str) -> None:
@@ -192,7 +205,7 @@ class _Remote:
             return data
 
     def write(self, name: str, data: bytes) -> None:
-        temporary = f"{self._place}/{TEMPORARY}{name}"
+        temporary = f"{self._place}/{TEMPORARY}{uuid4().hex}-{name}"
         with self._files.open_output_stream(temporary) as file:
             file.write(data)
         self._files.move(temporary, f"{self._place}/{name}")
