@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.datasets import DatasetError, Example, load_labelled
+from pipelines.datasets import DatasetError, Example, load_dataset, load_labelled
 from pipelines.evaluation.collect import collect
 from pipelines.evaluation.evaluate import EvaluationError, evaluate
 
@@ -31,6 +31,7 @@ def test_measured_is_what_training_held_out_and_the_figures_are_trainings(
     found = evaluate(predictor(domain), str(data / DATA[domain]))
     report = json.loads((runs[domain] / "report.json").read_text())
     assert "held out" in found.data.split
+    assert found.data.examples == load_dataset(str(data / DATA[domain]), seed=0).test
     assert found.measures.examples == report["test_examples"]
     assert found.measures.confusion.tolist() == report["confusion"]
     assert found.measures.accuracy == pytest.approx(report["test_accuracy"])
