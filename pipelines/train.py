@@ -19,7 +19,8 @@ import models
 from pipelines.augmentation import AUGMENTATIONS, Augmentation, crop
 from pipelines.batches import MeasuringBatches, TrainingBatches, as_dataset
 from pipelines.datasets import Dataset, load_dataset
-from pipelines.evaluate import draw_confusion, evaluate
+from pipelines.evaluation.charts import confusion_picture
+from pipelines.evaluation.network import confusion
 from pipelines.examples import Examples, Reader, fit
 from pipelines.preprocessing import (
     AudioPreprocessing,
@@ -292,13 +293,14 @@ def _report(
     console: Console,
 ) -> Path:
     network = run.trained_model()
-    result = evaluate(network, splits["test"], len(data.labels))
-    title = f"{run.config['train']['model']} on {data.name}: {result.accuracy:.2%} of the test data"
-    draw_confusion(result, list(data.labels), title, run.folder / "confusion.png")
+    counts = confusion(network, splits["test"], len(data.labels))
+    accuracy = float(np.trace(counts) / counts.sum())
+    title = f"{run.config['train']['model']} on {data.name}: {accuracy:.2%} of the test data"
+    (run.folder / "confusion.png").write_bytes(confusion_picture(counts, data.labels, title))
     report: dict[str, Any] = {
-        "test_accuracy": result.accuracy,
+        "test_accuracy": accuracy,
         "test_examples": len(splits["test"]),
-        "confusion": result.confusion.tolist(),
+        "confusion": counts.tolist(),
         "labels": list(data.labels),
         "parameters": network.count_params(),
         "seconds": round(seconds, 1),
@@ -309,7 +311,7 @@ def _report(
     write_json(run.folder / REPORT, report)
     _keep_golden(run.folder / "golden", splits["test"])
     console.print(
-        f"test accuracy [bold]{result.accuracy:.2%}[/] on {len(splits['test']):,} examples;"
+        f"test accuracy [bold]{accuracy:.2%}[/] on {len(splits['test']):,} examples;"
         f" see {run.folder / 'confusion.png'}\n"
         f"next: triptych export {run.folder} --repository model_repository"
     )

@@ -81,8 +81,9 @@ class Predictor:
         self._servable = open_version(folder, limits, wish, Cache(cache))
         self._require(embed, with_events, window_seconds)
         assert self._servable.manifest is not None
+        self.manifest = self._servable.manifest
         self._parts = parts_of(
-            self.model, self._servable.manifest.input, limits, window_seconds, hop_seconds, tiles
+            self.model, self.manifest.input, limits, window_seconds, hop_seconds, tiles
         )
         self._columns = Columns(all_scores, embed, self._parts.position if self._parts else ())
         self._top_k = top_k

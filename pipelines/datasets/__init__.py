@@ -7,12 +7,22 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import cifar10, folder, fsdd, mnist, speech_commands, table, trec
+from . import cifar10, folder, fsdd, measuring, mnist, speech_commands, table, trec
 from .dataset import Dataset, Example, Skipped
 from .download import download
 from .errors import DatasetError
+from .measuring import Labelled
 
-__all__ = ["DATASETS", "Dataset", "DatasetError", "Example", "Skipped", "load_dataset"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "DatasetError",
+    "Example",
+    "Labelled",
+    "Skipped",
+    "load_dataset",
+    "load_labelled",
+]
 
 DATASETS: dict[str, Callable[[Path, int], Dataset]] = {
     "cifar10": cifar10.load,
@@ -46,20 +56,36 @@ def load_dataset(
     if data in DATASETS:
         source = data.partition("-")[0]  # of fsdd-SPEAKER, a split of its own
         return DATASETS[data](_known_folder(source, data_dir, cache), seed)
+    path = _own(data, data_dir)
+    return folder.load(path, seed) if path.is_dir() else table.load(path, seed)
+
+
+def load_labelled(
+    data: str, data_dir: Path | None = None, *, cache: Path = Path("data")
+) -> Labelled:
+    """Lists what to measure a model on: the test split that the data bring, or else all of them.
+
+    Args:   as of `load_dataset`.
+    Raises: DatasetError if the data can't be used.
+    """
+    if data in DATASETS:
+        return measuring.of_dataset(load_dataset(data, data_dir, cache=cache))
+    return measuring.of_path(_own(data, data_dir))
+
+
+def _own(data: str, data_dir: Path | None) -> Path:
     path = Path(data)
     if data_dir is not None:
         raise DatasetError(
             f"--data-dir is for the known data sets ({', '.join(DATASETS)}), and {data!r} is none: "
             "give the path of your own data alone"
         )
-    if path.is_dir():
-        return folder.load(path, seed)
-    if path.is_file():
-        return table.load(path, seed)
-    raise DatasetError(
-        f"unknown data {data!r}: neither a known name ({', '.join(DATASETS)}) nor a folder of "
-        "CLASS/file nor a .csv or .tsv file"
-    )
+    if not path.is_dir() and not path.is_file():
+        raise DatasetError(
+            f"unknown data {data!r}: neither a known name ({', '.join(DATASETS)}) nor a folder of "
+            "CLASS/file nor a .csv or .tsv file"
+        )
+    return path
 
 
 def _known_folder(name: str, data_dir: Path | None, cache: Path) -> Path:

@@ -8,6 +8,7 @@ stratified tenth of train); without them stratified 80 / 10 / 10.
 
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from .dataset import Dataset, Example, Skipped
 from .errors import DatasetError
@@ -17,15 +18,16 @@ from .splitting import hold_out, require_examples, split_own
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
+class Listed(NamedTuple):
+    domain: str
+    labels: tuple[str, ...]
+    splits: dict[str, list[Example]]  # a folder without splits has one, `all`
+    skipped: list[Skipped]
+
+
 def load(folder: Path, seed: int) -> Dataset:
     """Raises: DatasetError if there are no classes, too few examples, or mixed domains."""
-    skipped: list[Skipped] = []
-    splits = _list_splits(folder, skipped)
-    domain = _domain(folder, splits, skipped)
-    labels = tuple(sorted(set().union(*splits.values())))
-    examples = {split: number(classes, labels) for split, classes in splits.items()}
-    if domain == "text":
-        examples = {split: _read_texts(listed, skipped) for split, listed in examples.items()}
+    domain, labels, examples, skipped = read(folder)
     if "all" in examples:
         require_examples(examples["all"], labels, 3, str(folder))
         train, validation, test = split_own(examples["all"], seed)
@@ -46,10 +48,29 @@ def load(folder: Path, seed: int) -> Dataset:
         train=train,
         validation=validation,
         test=test,
-        origin=f"own data, folder {folder.resolve().name}",
+        origin=origin(folder),
         licence="not stated",
         skipped=skipped,
     )
+
+
+def read(folder: Path) -> Listed:
+    """The folder as it is, with however many examples.
+
+    Raises: DatasetError if there are no classes, or mixed domains.
+    """
+    skipped: list[Skipped] = []
+    splits = _list_splits(folder, skipped)
+    domain = _domain(folder, splits, skipped)
+    labels = tuple(sorted(set().union(*splits.values())))
+    examples = {split: number(classes, labels) for split, classes in splits.items()}
+    if domain == "text":
+        examples = {split: _read_texts(listed, skipped) for split, listed in examples.items()}
+    return Listed(domain, labels, examples, skipped)
+
+
+def origin(folder: Path) -> str:
+    return f"own data, folder {folder.resolve().name}"
 
 
 def _list_splits(folder: Path, skipped: list[Skipped]) -> dict[str, dict[str, list[Path]]]:

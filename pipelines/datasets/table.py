@@ -16,11 +16,7 @@ from .splitting import require_examples, split_own
 
 def load(file: Path, seed: int) -> Dataset:
     """Raises: DatasetError if it isn't such a table, or a class has fewer than 3 examples."""
-    skipped: list[Skipped] = []
-    rows = list(_labelled_texts(file, skipped))
-    labels = tuple(sorted({label for label, _ in rows}))
-    class_ids = {label: i for i, label in enumerate(labels)}
-    examples = [Example(text, class_ids[label]) for label, text in rows]
+    labels, examples, skipped = read(file)
     require_examples(examples, labels, 3, f"{file} (its first column is read as the label)")
     train, validation, test = split_own(examples, seed)
     return Dataset(
@@ -30,10 +26,23 @@ def load(file: Path, seed: int) -> Dataset:
         train=train,
         validation=validation,
         test=test,
-        origin=f"own data, table {file.name}",
+        origin=origin(file),
         licence="not stated",
         skipped=skipped,
     )
+
+
+def read(file: Path) -> tuple[tuple[str, ...], list[Example], list[Skipped]]:
+    """(labels, examples, skipped), however many.  Raises: DatasetError if it isn't such a table."""
+    skipped: list[Skipped] = []
+    rows = list(_labelled_texts(file, skipped))
+    labels = tuple(sorted({label for label, _ in rows}))
+    class_ids = {label: i for i, label in enumerate(labels)}
+    return labels, [Example(text, class_ids[label]) for label, text in rows], skipped
+
+
+def origin(file: Path) -> str:
+    return f"own data, table {file.name}"
 
 
 def _labelled_texts(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str]]:

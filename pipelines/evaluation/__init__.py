@@ -1,0 +1,1 @@
+"""How good a finished model is: measures, calibration, its most confident mistakes, a report."""
