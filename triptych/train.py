@@ -48,9 +48,19 @@ def command(
     grey: Annotated[bool, typer.Option(help="Images without colour.")] = False,
     flip: Annotated[bool, typer.Option(help="Left and right may be swapped.")] = True,
     unit: Annotated[
-        Literal["word", "character"],
-        typer.Option(metavar="UNIT", help="Of texts: word, or character (Chinese)."),
-    ] = "word",
+        Literal["word", "character"] | None,
+        typer.Option(
+            metavar="UNIT",
+            help="Of texts: word, or character (Chinese); else what the network's paper takes.",
+        ),
+    ] = None,
+    word_vectors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What words start from: word2vec's .bin, GloVe's .txt or fastText's .vec.",
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the architecture.")
     ] = None,
@@ -79,6 +89,7 @@ def command(
         grey=grey,
         flip=flip,
         unit=unit,
+        word_vectors=word_vectors,
         options=options,
     )
     try:
