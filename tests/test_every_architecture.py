@@ -1,4 +1,4 @@
-"""Each image network all the way: a training step, a round trip, export, a served answer.
+"""Each network for images and texts all the way: a training step, a round trip, export, serving.
 
 Tiny forms of every kind of network by default; `make test-full` takes the papers' own.
 A row is printed for each.
@@ -22,11 +22,12 @@ from PIL import Image
 import models
 from models.graph import shapes_only
 from pipelines.export import write_version
-from pipelines.preprocessing import ImagePreprocessing
+from pipelines.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from protos.triptych.v1 import classifier_pb2, classifier_pb2_grpc, manifest_pb2
 from serving.runtime.servable import Servable
 from serving.server import Server
 from serving.settings import Settings
+from tests.models.text.tiny_networks import TINY as TINY_TEXT
 
 
 class Tiny(NamedTuple):
@@ -68,6 +69,7 @@ TINY = {
     "pattern_cnn": Tiny({}, 16),
 }
 # fmt: on
+TEXTS = ["What is the capital of Peru ?", "Who wrote Hamlet, and who didn't ?"]  # of one bucket
 ROW = "{:<20} {:>11} {:>12} {:>12} {:>15} {:>9} {:>6}"
 
 
@@ -102,6 +104,11 @@ def pictures(size: int, count: int) -> list[bytes]:
     return files
 
 
+def text_inputs(name: str, **changes) -> TextPreprocessing:
+    """What the network's paper feeds it, or words."""
+    return TextPreprocessing(**{**models.ARCHITECTURES[name].inputs, **changes}).fit(TEXTS)
+
+
 def step(network: keras.Model, examples: np.ndarray) -> tuple[float, float]:
     """The loss on a batch before and after one step on it."""
     for layer in network._flatten_layers():
@@ -127,13 +134,13 @@ def round_trip(network: keras.Model, examples: np.ndarray, folder: Path) -> None
     np.testing.assert_allclose(*logits, atol=1e-6)
 
 
-async def serve_one(repository: Path, picture: bytes) -> dict[int, float]:
+async def serve_one(repository: Path, item: bytes | str) -> dict[int, float]:
     server = Server(Settings(repository=repository, grpc_port=0, http_port=0))
     try:
         ready = await server.start()
         async with grpc.aio.insecure_channel(f"localhost:{ready.grpc_port}") as channel:
             request = classifier_pb2.ClassifyRequest(model="network", top_k=5)
-            request.inputs.add(data=picture)
+            request.inputs.add(**({"text": item} if isinstance(item, str) else {"data": item}))
             stub = classifier_pb2_grpc.ClassifierStub(channel)
             response = await stub.Classify(request, timeout=60)
     finally:
@@ -142,18 +149,21 @@ async def serve_one(repository: Path, picture: bytes) -> dict[int, float]:
 
 
 async def journey(
-    name: str, options: dict, shape: tuple[int, int, int], classes: int, tmp_path: Path
+    name: str,
+    options: dict,
+    inputs: Preprocessing,
+    items: list[bytes] | list[str],
+    classes: int,
+    tmp_path: Path,
 ) -> str:
     started = time.monotonic()
     keras.utils.set_random_seed(0)
     network = models.create_model(name, classes, **options)
-    inputs = ImagePreprocessing(*shape)
-    files = pictures(max(shape[:2]), 2)
     folder = tmp_path / "repository"
     examples = np.stack(
         [
-            np.asarray(inputs.preprocess(inputs.decode(keras.ops.convert_to_tensor(f))))
-            for f in files
+            np.asarray(inputs.preprocess(inputs.decode(keras.ops.convert_to_tensor(item))))
+            for item in items
         ]
     )
     assert network(examples).shape == (2, classes)
@@ -163,13 +173,13 @@ async def journey(
 
     labels = [str(k) for k in range(classes)]
     manifest = manifest_pb2.Manifest(name="network", labels=labels)
-    version = write_version(network, inputs, files, manifest, folder)  # proves TensorFlow, OpenVINO
+    version = write_version(network, inputs, items, manifest, folder)  # proves TensorFlow, OpenVINO
     wanted = convert_to_numpy(keras.ops.softmax(network(examples, training=False)))
     servable = Servable.load(version, "openvino")
     apart = np.abs(servable.predict(examples).scores - wanted).max()
     servable.close()
     assert apart < 1e-4
-    for class_id, score in (await serve_one(folder, files[0])).items():
+    for class_id, score in (await serve_one(folder, items[0])).items():
         assert score == pytest.approx(wanted[0, class_id], abs=1e-4)
 
     seconds = time.monotonic() - started
@@ -178,24 +188,42 @@ async def journey(
         for variables in (network.weights, network.trainable_weights)
     )
     loss = f"{before:.4f}>{after:.4f}"
-    size = "x".join(map(str, shape))
+    size = "x".join(map(str, examples.shape[1:]))
     return ROW.format(name, size, total, trainable, loss, f"{apart:.0e}", f"{seconds:.1f}")
 
 
 @pytest.mark.parametrize("name", TINY)
 async def test_tiny(name: str, tell, tmp_path) -> None:
     tiny = TINY[name]
-    shape = (tiny.size, tiny.size, tiny.channels)
-    tell(await journey(name, tiny.options, shape, 3, tmp_path))
+    inputs = ImagePreprocessing(tiny.size, tiny.size, tiny.channels)
+    tell(await journey(name, tiny.options, inputs, pictures(tiny.size, 2), 3, tmp_path))
 
 
-@pytest.mark.parametrize("name", TINY)
-def test_any_class_count_in_half_precision(name: str) -> None:
+@pytest.mark.parametrize("name", TINY_TEXT)
+async def test_tiny_text(name: str, tell, tmp_path) -> None:
+    options = TINY_TEXT[name]
+    sizes = {"max_tokens": 64, "shortest": 64} if "length" not in options else {}
+    inputs = text_inputs(name, **sizes)
+    options = {**options, "vocabulary_size": inputs.vocabulary_size}
+    tell(await journey(name, options, inputs, TEXTS, 3, tmp_path))
+
+
+def zeros(name: str) -> np.ndarray:
+    if name in TINY_TEXT:
+        return np.zeros((2, 8), np.int32)
     tiny = TINY[name]
-    examples = np.zeros((2, tiny.size, tiny.size, tiny.channels), np.float32)
+    return np.zeros((2, tiny.size, tiny.size, tiny.channels), np.float32)
+
+
+@pytest.mark.parametrize("name", [*TINY, *TINY_TEXT])
+def test_any_class_count_in_half_precision(name: str) -> None:
+    examples = zeros(name)
+    options = (
+        {"vocabulary_size": 72, **TINY_TEXT[name]} if name in TINY_TEXT else TINY[name].options
+    )
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        network = models.create_model(name, 1, **tiny.options)
+        network = models.create_model(name, 1, **options)
         logits = keras.ops.cast(network(examples), "float32")
     finally:
         keras.mixed_precision.set_global_policy("float32")
@@ -236,9 +264,20 @@ def test_the_form_for_small_images_keeps_places_to_look_at(name: str) -> None:
 async def test_full(name: str, tell, tmp_path) -> None:
     shape = models.ARCHITECTURES[name].input_shape
     classes = 1000 if shape[0] > 64 else 10
-    tell(await journey(name, {}, shape, classes, tmp_path))
+    items = pictures(max(shape[:2]), 2)
+    tell(await journey(name, {}, ImagePreprocessing(*shape), items, classes, tmp_path))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", models.list_models("text"))
+async def test_full_text(name: str, tell, tmp_path) -> None:
+    inputs = text_inputs(name)
+    options = {"vocabulary_size": inputs.vocabulary_size}
+    tell(await journey(name, options, inputs, TEXTS, 4, tmp_path))
 
 
 def test_no_kind_of_network_is_left_out() -> None:
-    kinds = {models.ARCHITECTURES[name].network for name in models.list_models("image")}
-    assert kinds == {models.ARCHITECTURES[name].network for name in TINY}
+    for domain, tiny in (("image", TINY), ("text", TINY_TEXT)):
+        kinds = {models.ARCHITECTURES[name].network for name in models.list_models(domain)}
+        assert kinds == {models.ARCHITECTURES[name].network for name in tiny}
