@@ -2,7 +2,9 @@
 
 import keras
 import numpy as np
+import openvino
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -36,6 +38,22 @@ def test_k_max_keeps_the_order(text, padding, k) -> None:
     found = convert_to_numpy(KMaxPooling(k)(x, mask=mask))[0]
     wanted = np.stack([largest_in_order(column, k) for column in text.T], -1)
     np.testing.assert_array_equal(found, wanted)
+
+
+def test_openvino_takes_the_same_of_equal_values(tmp_path) -> None:
+    """Behind a ReLU many are 0, and which of them is taken moves the others."""
+    layer = KMaxPooling(4)
+    specs = [tf.TensorSpec((None, None, 3), name="x"), tf.TensorSpec((None, None), tf.bool, "mask")]
+    module = tf.Module()
+    module.call = tf.function(lambda x, mask: {"y": layer(x, mask=mask)}, input_signature=specs)
+    tf.saved_model.save(module, str(tmp_path), module.call.get_concrete_function())
+    compiled = openvino.Core().compile_model(openvino.convert_model(tmp_path), "CPU")
+    rng = np.random.default_rng(0)
+    for places in range(1, 60, 3):
+        x = np.maximum(rng.integers(-3, 3, (2, places, 3)), 0).astype(np.float32)
+        mask = np.arange(places)[None] < rng.integers(0, places + 1, (2, 1))
+        (found,) = compiled({"x": x, "mask": mask}).values()
+        np.testing.assert_array_equal(found, convert_to_numpy(layer(x, mask=mask)))
 
 
 def test_k_max_by_hand() -> None:

@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 import models
+from models.catalogue import priced
+from models.geometry import Field
 from models.layers.causal import CausalResidual
 from models.layers.gating import GatedConv1D
 
@@ -34,6 +36,11 @@ def test_a_tcn_sees_1_and_2_k_1_2_to_the_n_1(kernel_size, blocks) -> None:
     field = 1 + 2 * (kernel_size - 1) * (2**blocks - 1)
     assert support(network.stages, LENGTH - 1) == [*range(LENGTH - field, LENGTH)]
     assert max(support(network.stages, 20)) == 20
+
+
+def test_the_field_that_is_told_is_the_one_that_gradients_have() -> None:
+    told = [step.fields[0] for step in priced("tcn").steps if step.name == "relu"]
+    assert told[-1] == Field(size=61, stride=1, start=-60)
 
 
 def test_dilated_taps_are_d_apart() -> None:
