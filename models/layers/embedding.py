@@ -9,21 +9,19 @@ PADDING_ID = 0
 
 
 @keras.saving.register_keras_serializable(package="triptych")
-class PaddingAtZero(keras.Initializer):
+class PaddingAtZero(keras.initializers.RandomUniform):
     """Uniform in [-scale, scale], but for the row of padding: that starts at 0."""
 
     def __init__(self, scale: float = 0.25, seed: int | None = None):
+        super().__init__(-scale, scale, seed)
         self.scale = scale
-        self.seed = seed
 
     def __call__(self, shape, dtype=None):
-        rows = keras.initializers.RandomUniform(-self.scale, self.scale, seed=self.seed)(
-            shape, dtype
-        )
-        return ops.where(ops.expand_dims(ops.arange(shape[0]) == PADDING_ID, -1), 0.0, rows)
+        padding = ops.expand_dims(ops.arange(shape[0]) == PADDING_ID, -1)
+        return ops.where(padding, 0.0, super().__call__(shape, dtype))
 
     def get_config(self):
-        return {"scale": self.scale, "seed": self.seed}
+        return {"scale": self.scale, "seed": super().get_config()["seed"]}
 
 
 @keras.saving.register_keras_serializable(package="triptych")

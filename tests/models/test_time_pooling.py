@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import openvino
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -11,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from keras.ops import convert_to_numpy
 
 from models.layers.time_pooling import GlobalTimePooling, KMaxPooling, TimeMaxPool
+from serving.runtime.executors.openvino import ov  # which keeps its telemetry out
 
 # Small whole numbers, so that equal values come; [T, C].
 TEXT = hnp.arrays(np.float32, st.tuples(st.integers(0, 9), st.just(2)), elements=st.integers(-3, 3))
@@ -47,7 +47,7 @@ def test_openvino_takes_the_same_of_equal_values(tmp_path) -> None:
     module = tf.Module()
     module.call = tf.function(lambda x, mask: {"y": layer(x, mask=mask)}, input_signature=specs)
     tf.saved_model.save(module, str(tmp_path), module.call.get_concrete_function())
-    compiled = openvino.Core().compile_model(openvino.convert_model(tmp_path), "CPU")
+    compiled = ov.Core().compile_model(ov.convert_model(tmp_path), "CPU")
     rng = np.random.default_rng(0)
     for places in range(1, 60, 3):
         x = np.maximum(rng.integers(-3, 3, (2, places, 3)), 0).astype(np.float32)
