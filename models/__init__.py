@@ -1,6 +1,7 @@
 """The networks, by name. Imports nothing of ours from outside this package."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import keras
@@ -29,7 +30,7 @@ from models.image import (
     xception,
     zfnet,
 )
-from models.text.kim_cnn import KimCNN
+from models.text import char_cnn, gated_cnn, kim_cnn, separable_text_cnn, tcn, vdcnn
 
 
 class Architecture(NamedTuple):
@@ -38,6 +39,7 @@ class Architecture(NamedTuple):
     options: Mapping[str, Any]  # what the paper's table says for this name
     input_shape: tuple[int | None, ...]  # of one example, as the paper has it
     paper: str
+    inputs: Mapping[str, Any] = MappingProxyType({})  # preprocessing's arguments, over its own
 
 
 def _family(
@@ -46,14 +48,16 @@ def _family(
     variants: Mapping[str, Mapping[str, Any]],
     input_shape: tuple[int | None, ...],
     paper: str,
+    inputs: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Architecture]:
     return {
-        name: Architecture(domain, network, options, input_shape, paper)
+        name: Architecture(domain, network, options, input_shape, paper, inputs)
         for name, options in variants.items()
     }
 
 
 DIGIT, SMALL, LARGE, LARGER = (32, 32, 1), (32, 32, 3), (224, 224, 3), (299, 299, 3)
+WORDS, CHARACTERS = (None,), (1024,)
 
 # fmt: off
 ARCHITECTURES = {
@@ -64,7 +68,14 @@ ARCHITECTURES = {
     **_family("audio", tc_resnet.TCResNet, tc_resnet.VARIANTS, (98, 40), "Choi 2019"),
     **_family("audio", bc_resnet.BCResNet, bc_resnet.VARIANTS, (101, 40), "Kim 2021"),
     **_family("audio", cnn14.CNN14, cnn14.VARIANTS, (1001, 64), "Kong 2020"),
-    **_family("text", KimCNN, {"kim_cnn": {}}, (None,), "Kim 2014"),
+    **_family("text", kim_cnn.KimCNN, kim_cnn.VARIANTS, WORDS, "Kim 2014"),
+    **_family("text", char_cnn.CharCNN, char_cnn.VARIANTS, (char_cnn.LENGTH,), "Zhang 2015",
+              char_cnn.INPUTS),
+    **_family("text", vdcnn.VDCNN, vdcnn.VARIANTS, CHARACTERS, "Conneau 2017", vdcnn.INPUTS),
+    **_family("text", gated_cnn.GatedCNN, gated_cnn.VARIANTS, WORDS, "Dauphin 2017"),
+    **_family("text", tcn.TCN, tcn.VARIANTS, WORDS, "Bai 2018"),
+    **_family("text", separable_text_cnn.SeparableTextCNN, separable_text_cnn.VARIANTS, WORDS,
+              "Google 2018"),
     **_family("image", lenet.LeNet5, lenet.VARIANTS, DIGIT, "LeCun 1998"),
     **_family("image", alexnet.AlexNet, alexnet.VARIANTS, LARGE, "Krizhevsky 2012"),
     **_family("image", zfnet.ZFNet, zfnet.VARIANTS, LARGE, "Zeiler 2014"),

@@ -10,7 +10,7 @@ from models import ARCHITECTURES, Architecture, create_model, list_models
 from models.cost import Cost, cost
 from models.graph import shapes_only
 
-# Where the paper's input has no size of its own: a second of sound, a sentence.
+# Where the paper's input has no size of its own: a second of sound, a sentence; and for words.
 FRAMES, TOKENS, VOCABULARY = 100, 64, 10_000
 LARGE = 64  # pixels; papers on larger pictures have ImageNet's classes
 LARGE_CLASSES, SMALL_CLASSES = 1000, 10
@@ -31,7 +31,7 @@ def priced(
     architecture = ARCHITECTURES[name]
     shape = _shape(architecture, size)
     if architecture.domain == "text":
-        options = {"vocabulary_size": VOCABULARY, **options}
+        options = {"vocabulary_size": _vocabulary_size(architecture), **options}
     with shapes_only():
         try:
             network = create_model(name, num_classes or _classes(architecture), **options)
@@ -50,6 +50,12 @@ def _shape(architecture: Architecture, size: int | None) -> tuple[int, ...]:
         return size or height, size or width, channels
     length, *rest = architecture.input_shape
     return size or length or (FRAMES if architecture.domain == "audio" else TOKENS), *rest
+
+
+def _vocabulary_size(architecture: Architecture) -> int:
+    """Of the paper's alphabet, with padding and unknown tokens; or of words."""
+    alphabet = architecture.inputs.get("vocabulary")
+    return 2 + len(alphabet) if alphabet else VOCABULARY
 
 
 def _classes(architecture: Architecture) -> int:

@@ -268,6 +268,7 @@ RULES: dict[str, Callable[..., View]] = {
     **dict.fromkeys(("Conv", "DepthwiseConv", "SeparableConv"), _window),
     **dict.fromkeys(("BasePooling", "MaxPool", "AveragePool"), _window),
     **dict.fromkeys(("BaseGlobalPooling", "Mean", "Max", "Min", "Sum", "Var", "Std"), _reduction),
+    "Any": _reduction,
     "Dense": _dense,
     "Pad": _shifted(_pad),
     **dict.fromkeys(("ZeroPadding1D", "ZeroPadding2D"), _shifted(_zero_padding)),
@@ -278,6 +279,7 @@ RULES: dict[str, Callable[..., View]] = {
     "ExpandDims": _expand,
     "Squeeze": _squeeze,
     **dict.fromkeys(("Concatenate", "Split", "Take"), _choice),
-    "Embedding": _embedding,
+    **dict.fromkeys(("Embedding", "OneHot"), _embedding),
+    **dict.fromkeys(("TopK", "Sort", "TakeAlongAxis"), _everything),
     **dict.fromkeys(("BaseConvTranspose", "ConvTranspose", "Matmul", "Einsum"), _everything),
 }

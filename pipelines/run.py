@@ -1,6 +1,6 @@
 """A run's folder: what training leaves, and what export reads.
 
-config.json     the TrainConfig, the data set's labels and the preprocessing
+config.json     the TrainConfig, the data set's labels, the preprocessing, what word vectors cover
 best.weights.h5 the weights of the epoch with the best validation accuracy
 history.csv     a line an epoch           logs/   the same for TensorBoard
 backup/         the last epoch, to go on from
@@ -50,7 +50,8 @@ class TrainConfig:
     image_size: int | None = None  # pixels of the network's square input
     grey: bool = False
     flip: bool = True  # left and right may be swapped
-    unit: str = "word"
+    unit: str | None = None  # of texts: "word" or "character"; None: the network's own
+    word_vectors: Path | None = None  # a file of them
     features: str = "log-mel"  # of sounds
     feature_options: Mapping[str, Any] = field(default_factory=dict)
     sample_rate: int | None = None  # Hz
@@ -108,6 +109,7 @@ class Run:
         domain: str,
         inputs: Preprocessing,
         dataset: Mapping[str, Any],
+        word_vectors: Mapping[str, Any] | None = None,
     ) -> "Run":
         train = {key: str(v) if isinstance(v, Path) else v for key, v in asdict(config).items()}
         content = {
@@ -118,6 +120,8 @@ class Run:
             "dataset": dict(dataset),
             "preprocessing": inputs.get_config(),
         }
+        if word_vectors:
+            content["word_vectors"] = dict(word_vectors)
         config.out.mkdir(parents=True, exist_ok=True)
         write_json(config.out / CONFIG, content)
         return cls(config.out, content)
@@ -137,6 +141,8 @@ class Run:
         inputs = self.preprocessing()
         if self.domain == "text":
             options["vocabulary_size"] = inputs.vocabulary_size
+            if "word_vectors" in self.config:
+                options["embedding_dim"] = self.config["word_vectors"]["dimension"]
         elif self.domain == "image" and max(inputs.height, inputs.width) <= SMALL_IMAGE:
             network = models.ARCHITECTURES[self.config["train"]["model"]].network
             if "small_images" in inspect.signature(network).parameters:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from rich.console import Console
 
 import models
+from models.layers.embedding import TokenEmbedding
 from pipelines.augmentation import AUGMENTATIONS, Augmentation, crop
 from pipelines.batches import MeasuringBatches, TrainingBatches, as_dataset
 from pipelines.datasets import Dataset, load_dataset
@@ -30,6 +31,7 @@ from pipelines.preprocessing import (
 )
 from pipelines.run import HISTORY, REPORT, WEIGHTS, Run, RunError, TrainConfig, write_json
 from pipelines.sound_augmentation import SoundAugmentation
+from pipelines.word_vectors import WordVectors, coverage, load
 
 WARMUP_EPOCHS = 2
 GOLDEN_INPUTS = 4
@@ -80,10 +82,15 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         raise RunError(f"{flags} are of sounds, and {config.data} is {domain}: leave them out")
     keras.utils.set_random_seed(config.seed)
     sounds = _sound_augmentation(config)
-    inputs = fit(_preprocessing(config, domain), data.train, config.seed)
+    inputs = preprocessing_for(config, domain)
+    _check_word_vectors(config, inputs)
+    inputs = fit(inputs, data.train, config.seed)
     splits, unreadable = _read(data, inputs, sounds, console)
-    run = _open(config, data, inputs)
+    vectors, covered = _word_vectors(config, inputs, splits["train"], console)
+    run = _open(config, data, inputs, covered)
     network = run.model()
+    if vectors:
+        _put(vectors, network)
     console.print(
         f"{config.model}: {network.count_params():,} parameters,"
         f" {len(splits['train']):,} training examples, {len(data.labels)} classes"
@@ -92,7 +99,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     return _report(run, data, splits, unreadable, seconds, console)
 
 
-def _preprocessing(config: TrainConfig, domain: str) -> Preprocessing:
+def preprocessing_for(config: TrainConfig, domain: str) -> Preprocessing:
     if domain == "image":
         size = config.image_size or IMAGE_SIZES.get(config.data, 64)
         grey = config.grey or config.data == "mnist"
@@ -102,7 +109,45 @@ def _preprocessing(config: TrainConfig, domain: str) -> Preprocessing:
         return AudioPreprocessing(
             {"sample_rate_hz": rate, **config.feature_options}, config.features
         )
-    return TextPreprocessing(unit=config.unit)
+    settings = dict(models.ARCHITECTURES[config.model].inputs)
+    if config.unit:  # the data's own tokens, in place of the network's alphabet
+        settings |= {"unit": config.unit, "vocabulary": (), "keep_spaces": False}
+    return TextPreprocessing(**settings)
+
+
+def _check_word_vectors(config: TrainConfig, inputs: Preprocessing) -> None:
+    if config.word_vectors is None:
+        form = {**models.ARCHITECTURES[config.model].options, **config.options}.get("form", "rand")
+        if form != "rand":
+            raise RunError(
+                f"{config.model} starts from word vectors: give it a file by --word-vectors, or"
+                " train kim_cnn, which learns its own"
+            )
+    elif inputs.domain != "text" or inputs.unit != "word":
+        raise RunError(f"{config.model} reads no words: leave --word-vectors out")
+    elif "embedding_dim" in config.options:
+        raise RunError("the file says how long its word vectors are: leave embedding_dim out")
+
+
+def _word_vectors(
+    config: TrainConfig, inputs: Preprocessing, train: Examples, console: Console
+) -> tuple[WordVectors | None, dict[str, Any] | None]:
+    """The file's, and what they cover of the training texts."""
+    if config.word_vectors is None:
+        return None, None
+    vocabulary = inputs.get_config()["vocabulary"]
+    vectors = load(config.word_vectors, vocabulary, config.seed)
+    counts = np.bincount(np.concatenate(train.values), minlength=inputs.vocabulary_size)
+    covered = coverage(vectors, vocabulary, counts)
+    console.print(f"{config.word_vectors}: {covered}", highlight=False, markup=False)
+    return vectors, {"dimension": vectors.matrix.shape[1], **covered._asdict()}
+
+
+def _put(vectors: WordVectors, network: keras.Model) -> None:
+    """Into all embeddings of the network: of Kim's multichannel form, two."""
+    for layer in network._flatten_layers():
+        if isinstance(layer, TokenEmbedding):
+            layer.embeddings.assign(vectors.matrix)
 
 
 def _sound_augmentation(config: TrainConfig) -> SoundAugmentation:
@@ -153,7 +198,12 @@ def _read(
     return splits, unreadable
 
 
-def _open(config: TrainConfig, data: Dataset, inputs: Preprocessing) -> Run:
+def _open(
+    config: TrainConfig,
+    data: Dataset,
+    inputs: Preprocessing,
+    word_vectors: Mapping[str, Any] | None,
+) -> Run:
     dataset = {
         "name": data.name,
         "source": data.origin,
@@ -170,7 +220,7 @@ def _open(config: TrainConfig, data: Dataset, inputs: Preprocessing) -> Run:
                 f"{config.out} holds another run ({before.config['command']}): give another --out,"
                 " or remove the folder"
             )
-    return Run.create(config, data.labels, data.domain, inputs, dataset)
+    return Run.create(config, data.labels, data.domain, inputs, dataset, word_vectors)
 
 
 def _fit(
@@ -308,6 +358,8 @@ def _report(
         "versions": {name: version(name) for name in PACKAGES} | {"tensorflow": tf.__version__},
         "unreadable": unreadable,
     }
+    if "word_vectors" in run.config:
+        report["word_vectors"] = run.config["word_vectors"]
     write_json(run.folder / REPORT, report)
     _keep_golden(run.folder / "golden", splits["test"])
     console.print(

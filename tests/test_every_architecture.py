@@ -1,4 +1,4 @@
-"""Each image and sound network all the way: a training step, a round trip, export, an answer.
+"""Each network all the way: a training step, a round trip, export, an answer.
 
 Tiny forms of every kind of network by default; `make test-full` takes the papers' own.
 A row is printed for each.
@@ -23,11 +23,17 @@ from PIL import Image
 import models
 from models.graph import shapes_only
 from pipelines.export import write_version
-from pipelines.preprocessing import AudioPreprocessing, ImagePreprocessing, Preprocessing
+from pipelines.preprocessing import (
+    AudioPreprocessing,
+    ImagePreprocessing,
+    Preprocessing,
+    TextPreprocessing,
+)
 from protos.triptych.v1 import classifier_pb2, classifier_pb2_grpc, manifest_pb2
 from serving.runtime.servable import Servable
 from serving.server import Server
 from serving.settings import Settings
+from tests.models.text.tiny_networks import TINY as TINY_TEXT
 
 
 class Tiny(NamedTuple):
@@ -78,6 +84,7 @@ SOUNDS = {  # options, mel bands; frequency_cnn goes all the way in conftest.py
 }
 # fmt: on
 RATE_HZ = 8000
+TEXTS = ["What is the capital of Peru ?", "Who wrote Hamlet, and who didn't ?"]  # of one bucket
 ROW = "{:<20} {:>11} {:>12} {:>12} {:>15} {:>9} {:>6}"
 
 
@@ -124,6 +131,11 @@ def sounds(*seconds: float) -> list[bytes]:
     return files
 
 
+def text_inputs(name: str, **changes) -> TextPreprocessing:
+    """What the network's paper feeds it, or words."""
+    return TextPreprocessing(**{**models.ARCHITECTURES[name].inputs, **changes}).fit(TEXTS)
+
+
 def step(network: keras.Model, examples: np.ndarray) -> tuple[float, float]:
     """The loss on a batch before and after one step on it."""
     for layer in network._flatten_layers():
@@ -149,13 +161,13 @@ def round_trip(network: keras.Model, examples: np.ndarray, folder: Path) -> None
     np.testing.assert_allclose(*logits, atol=1e-6)
 
 
-async def serve_one(repository: Path, file: bytes) -> dict[int, float]:
+async def serve_one(repository: Path, item: bytes | str) -> dict[int, float]:
     server = Server(Settings(repository=repository, grpc_port=0, http_port=0))
     try:
         ready = await server.start()
         async with grpc.aio.insecure_channel(f"localhost:{ready.grpc_port}") as channel:
             request = classifier_pb2.ClassifyRequest(model="network", top_k=5)
-            request.inputs.add(data=file)
+            request.inputs.add(**({"text": item} if isinstance(item, str) else {"data": item}))
             stub = classifier_pb2_grpc.ClassifierStub(channel)
             response = await stub.Classify(request, timeout=60)
     finally:
@@ -167,19 +179,19 @@ async def journey(
     name: str,
     options: dict,
     inputs: Preprocessing,
-    files: list[bytes],
+    items: list[bytes] | list[str],
     classes: int,
     tmp_path: Path,
 ) -> str:
-    """With the first two of the files, which give examples of one shape; all of them prove it."""
+    """With the first two of the items, which give examples of one shape; all of them prove it."""
     started = time.monotonic()
     keras.utils.set_random_seed(0)
     network = models.create_model(name, classes, **options)
     folder = tmp_path / "repository"
     examples = np.stack(
         [
-            np.asarray(inputs.preprocess(inputs.decode(keras.ops.convert_to_tensor(f))))
-            for f in files[:2]
+            np.asarray(inputs.preprocess(inputs.decode(keras.ops.convert_to_tensor(item))))
+            for item in items[:2]
         ]
     )
     assert network(examples).shape == (2, classes)
@@ -189,13 +201,13 @@ async def journey(
 
     labels = [str(k) for k in range(classes)]
     manifest = manifest_pb2.Manifest(name="network", labels=labels)
-    version = write_version(network, inputs, files, manifest, folder)  # proves TensorFlow, OpenVINO
+    version = write_version(network, inputs, items, manifest, folder)  # proves TensorFlow, OpenVINO
     wanted = convert_to_numpy(keras.ops.softmax(network(examples, training=False)))
     servable = Servable.load(version, "openvino")
     apart = np.abs(servable.predict(examples).scores - wanted).max()
     servable.close()
     assert apart < 1e-4
-    for class_id, score in (await serve_one(folder, files[0])).items():
+    for class_id, score in (await serve_one(folder, items[0])).items():
         assert score == pytest.approx(wanted[0, class_id], abs=1e-4)
 
     seconds = time.monotonic() - started
@@ -223,14 +235,34 @@ async def test_tiny_sound(name: str, tell, tmp_path) -> None:
     tell(await journey(name, options, inputs, sounds(0.5, 0.5, 0.1), 3, tmp_path))
 
 
-@pytest.mark.parametrize("name", [*TINY, *SOUNDS])
-def test_any_class_count_in_half_precision(name: str) -> None:
+@pytest.mark.parametrize("name", TINY_TEXT)
+async def test_tiny_text(name: str, tell, tmp_path) -> None:
+    options = TINY_TEXT[name]
+    sizes = {"max_tokens": 64, "shortest": 64} if "length" not in options else {}
+    inputs = text_inputs(name, **sizes)
+    options = {**options, "vocabulary_size": inputs.vocabulary_size}
+    tell(await journey(name, options, inputs, TEXTS, 3, tmp_path))
+
+
+def zeros(name: str) -> np.ndarray:
+    if name in TINY_TEXT:
+        return np.zeros((2, 8), np.int32)
     if name in SOUNDS:
-        options, bands = SOUNDS[name]
-        examples = np.zeros((2, 40, bands), np.float32)
-    else:
-        options, *size = TINY[name]
-        examples = np.zeros((2, size[0], *size), np.float32)
+        _, bands = SOUNDS[name]
+        return np.zeros((2, 40, bands), np.float32)
+    tiny = TINY[name]
+    return np.zeros((2, tiny.size, tiny.size, tiny.channels), np.float32)
+
+
+def options_of(name: str) -> dict:
+    if name in TINY_TEXT:
+        return {"vocabulary_size": 72, **TINY_TEXT[name]}
+    return SOUNDS[name][0] if name in SOUNDS else TINY[name].options
+
+
+@pytest.mark.parametrize("name", [*TINY, *SOUNDS, *TINY_TEXT])
+def test_any_class_count_in_half_precision(name: str) -> None:
+    examples, options = zeros(name), options_of(name)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         network = models.create_model(name, 1, **options)
@@ -274,11 +306,21 @@ def test_the_form_for_small_images_keeps_places_to_look_at(name: str) -> None:
 async def test_full(name: str, tell, tmp_path) -> None:
     shape = models.ARCHITECTURES[name].input_shape
     classes = 1000 if shape[0] > 64 else 10
-    inputs, files = ImagePreprocessing(*shape), pictures(max(shape[:2]), 2)
-    tell(await journey(name, {}, inputs, files, classes, tmp_path))
+    items = pictures(max(shape[:2]), 2)
+    tell(await journey(name, {}, ImagePreprocessing(*shape), items, classes, tmp_path))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", models.list_models("text"))
+async def test_full_text(name: str, tell, tmp_path) -> None:
+    inputs = text_inputs(name)
+    options = {"vocabulary_size": inputs.vocabulary_size}
+    tell(await journey(name, options, inputs, TEXTS, 4, tmp_path))
 
 
 def test_no_kind_of_network_is_left_out() -> None:
-    for domain, tiny in (("image", TINY), ("audio", [*SOUNDS, "frequency_cnn"])):
+    own = (("image", TINY), ("audio", [*SOUNDS, "frequency_cnn"]), ("text", TINY_TEXT))
+    for domain, tiny in own:
         kinds = {models.ARCHITECTURES[name].network for name in models.list_models(domain)}
         assert kinds == {models.ARCHITECTURES[name].network for name in tiny}

@@ -48,9 +48,19 @@ def command(
     grey: Annotated[bool, typer.Option(help="Images without colour.")] = False,
     flip: Annotated[bool, typer.Option(help="Left and right may be swapped.")] = True,
     unit: Annotated[
-        Literal["word", "character"],
-        typer.Option(metavar="UNIT", help="Of texts: word, or character (Chinese)."),
-    ] = "word",
+        Literal["word", "character"] | None,
+        typer.Option(
+            metavar="UNIT",
+            help="Of texts: word, or character (Chinese); else what the network's paper takes.",
+        ),
+    ] = None,
+    word_vectors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What words start from: word2vec's .bin, GloVe's .txt or fastText's .vec.",
+        ),
+    ] = None,
     features: Annotated[
         Literal["log-mel", "mfcc", "spectrogram"],
         typer.Option(metavar="FEATURES", help="Of sounds: log-mel, mfcc or spectrogram."),
@@ -108,6 +118,7 @@ def command(
         feature_options=feature_options,
         sample_rate=sample_rate,
         augment=augmentation,
+        word_vectors=word_vectors,
         options=options,
     )
     try:

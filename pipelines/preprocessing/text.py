@@ -1,5 +1,6 @@
 """A sentence -> token numbers."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -19,31 +20,49 @@ class TextPreprocessing(tf.Module):
     """Normalise, split, number, pad.  string scalar -> int32 [T]
 
     Words are what spaces and punctuation leave between them, and each punctuation mark is a
-    token too; characters are code points, for languages that write no spaces. A text is
-    padded with 0 to the next power of two, so that a server sees few shapes.
+    token too; characters are code points, for languages that write no spaces, and for networks
+    that read letters. A text is padded with 0 to the next power of two, so that a server sees
+    few shapes.
 
-    Args:    vocabulary: tokens, numbered from 2; unit: "word" or "character";
-             max_tokens: tokens past it are cut off.
+    Args:    vocabulary: tokens, numbered from 2, of a repeated one the later number counts;
+             unit: "word" or "character"; max_tokens: tokens past it are cut off;
+             keep_spaces: white space between characters is a character too;
+             backwards: the last token comes first, and what is cut off is the text's start
+             (Zhang 2015, section 2.2, arXiv 1509.01626); shortest: tokens that the shortest
+             text is padded to.
     """
 
     domain = "text"
 
-    def __init__(self, vocabulary: Sequence[str] = (), unit: str = "word", max_tokens: int = 512):
+    def __init__(
+        self,
+        vocabulary: Sequence[str] = (),
+        unit: str = "word",
+        max_tokens: int = 512,
+        keep_spaces: bool = False,
+        backwards: bool = False,
+        shortest: int = SHORTEST,
+    ):
         if unit not in UNITS:
             raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {unit!r}")
         super().__init__()
         # A tuple would be tracked, variable by variable, by tf.Module.
-        self._vocabulary = "\n".join(vocabulary)
+        self._vocabulary = json.dumps(list(vocabulary))
         self.vocabulary_size = FIRST_ID + len(vocabulary)
         self.unit = unit
         self.max_tokens = max_tokens
+        self.keep_spaces = keep_spaces
+        self.backwards = backwards
+        self.shortest = min(shortest, max_tokens)
         self.normalise = NormaliseUnicode()
-        lengths = [2**n for n in range(SHORTEST.bit_length() - 1, max_tokens.bit_length())]
-        self.lengths = tf.constant(sorted({*lengths, max_tokens}))
+        powers = (2**n for n in range(max_tokens.bit_length()))
+        between = [n for n in powers if self.shortest < n < max_tokens]
+        self.lengths = tf.constant([*sorted({self.shortest, *between, max_tokens})])
+        size = max_tokens if self.shortest == max_tokens else None
         self.decoded_spec = tf.TensorSpec([], tf.string, name="text")
-        self.example_spec = tf.TensorSpec([None], tf.int32, name="example")
-        keys = tf.constant(list(vocabulary) or [""], tf.string)
-        values = tf.range(FIRST_ID, FIRST_ID + tf.size(keys))
+        self.example_spec = tf.TensorSpec([size], tf.int32, name="example")
+        ids = {token: FIRST_ID + n for n, token in enumerate(vocabulary)} or {"": FIRST_ID}
+        keys, values = tf.constant(list(ids), tf.string), tf.constant(list(ids.values()))
         self.ids = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(keys, values), default_value=UNKNOWN_ID
         )
@@ -52,25 +71,34 @@ class TextPreprocessing(tf.Module):
         """string scalar -> string [tokens]."""
         text = self.normalise(text)
         if self.unit == "character":
-            text = tf.strings.regex_replace(text, r"[\s\p{Z}]+", "")
+            if not self.keep_spaces:
+                text = tf.strings.regex_replace(text, r"[\s\p{Z}]+", "")
             return tf.strings.unicode_split(text, "UTF-8")
         text = tf.strings.regex_replace(text, r"([\p{P}\p{S}])", r" \1 ")
         text = tf.strings.regex_replace(text, r"[\s\p{Z}]+", " ")
         return tf.strings.split(tf.strings.strip(text), " ")
 
     def preprocess(self, text: tf.Tensor) -> tf.Tensor:
-        ids = self.ids.lookup(self.tokens(text)[: self.max_tokens])
+        tokens = self.tokens(text)
+        tokens = tokens[::-1] if self.backwards else tokens
+        ids = self.ids.lookup(tokens[: self.max_tokens])
         length = tf.gather(
             self.lengths, tf.reduce_sum(tf.cast(self.lengths < tf.size(ids), tf.int32))
         )
-        return tf.pad(ids, [[0, length - tf.size(ids)]], constant_values=PADDING_ID)
+        ids = tf.pad(ids, [[0, length - tf.size(ids)]], constant_values=PADDING_ID)
+        return tf.ensure_shape(ids, self.example_spec.shape)
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
         """UTF-8 bytes are the text."""
         return encoded
 
     def fit(self, texts: Iterable[str]) -> "TextPreprocessing":
-        """Take the vocabulary from these texts: most frequent first, ties by code point."""
+        """Take the vocabulary from these texts, most frequent first, ties by code point.
+
+        One that is there already, as a network's alphabet, stays.
+        """
+        if self.get_config()["vocabulary"]:
+            return self
         counts = Counter(t for text in texts for t in self.tokens(tf.constant(text)).numpy())
         ordered = sorted(counts, key=lambda token: (-counts[token], token))
         vocabulary = [token.decode() for token in ordered if token]
@@ -84,7 +112,10 @@ class TextPreprocessing(tf.Module):
 
     def get_config(self) -> dict[str, Any]:
         return {
-            "vocabulary": self._vocabulary.split("\n") if self._vocabulary else [],
+            "vocabulary": json.loads(self._vocabulary),
             "unit": self.unit,
             "max_tokens": self.max_tokens,
+            "keep_spaces": self.keep_spaces,
+            "backwards": self.backwards,
+            "shortest": self.shortest,
         }

@@ -73,16 +73,9 @@ def test_unknown_name_lists_the_known() -> None:
 
 
 def test_list_models_by_domain() -> None:
-    assert models.list_models("text") == ["kim_cnn"]
-    assert "frequency_cnn" in models.list_models("audio")
+    assert {"kim_cnn", "char_cnn_small", "tcn"} <= set(models.list_models("text"))
+    assert {"frequency_cnn", "cnn14"} <= set(models.list_models("audio"))
     assert "resnet20" in models.list_models("image")
     assert sum(len(models.list_models(d)) for d in ("image", "audio", "text")) == len(
         models.list_models()
     )
-
-
-def test_kim_scores_do_not_depend_on_padding() -> None:
-    model, _ = build("kim_cnn")
-    text = np.array([[5, 7, 9]], np.int32)
-    padded = np.pad(text, ((0, 0), (0, 13)))
-    np.testing.assert_allclose(model(padded), model(text), atol=1e-6)

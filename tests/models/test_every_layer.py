@@ -22,10 +22,12 @@ from models.image.resnet_v2 import PreActivationBlock
 from models.image.separable_cnn import SeparableBlock
 from models.image.squeezenet import Fire
 from models.layers.blur_pool import BlurPool
+from models.layers.causal import CausalResidual
 from models.layers.conv import ConvNorm, DepthwiseNorm
 from models.layers.frames import PadFrames
 from models.layers.frequency import FrequencyConv, SubSpectralNorm
 from models.layers.gated_conv import GatedConv2D
+from models.layers.gating import GatedConv1D
 from models.layers.global_pooling import AttentionPool, ConcatPool, GeneralizedMeanPool
 from models.layers.grouped import GroupedConv2D
 from models.layers.head import Head
@@ -35,6 +37,10 @@ from models.layers.pointwise import PointwiseConv2D
 from models.layers.pooling import CeilMaxPool
 from models.layers.shuffle import ChannelShuffle
 from models.layers.squeeze_excite import SqueezeExcite
+from models.layers.time_pooling import GlobalTimePooling, KMaxPooling, TimeMaxPool
+from models.layers.weight_norm import WeightNormConv1D
+from models.text.separable_text_cnn import SeparablePair
+from models.text.vdcnn import ConvolutionalBlock
 
 
 class Case(NamedTuple):
@@ -119,6 +125,21 @@ CASES = [
          (2, 4, 3, 6), (2, 4, 3, 6), 0),
     Case(PCAColour, {"components": [[1.0, 2.0], [0.5, 0.0]], "deviation": 0.2, "seed": 3},
          (2, 4, 3, 2), (2, 4, 3, 2), 0),
+    Case(WeightNormConv1D, {"filters": 5, "kernel_size": (3,), "gain": 1.5, "strides": (2,),
+                            "padding": "same"},
+         (2, 7, 4), (2, 4, 5), 3 * 4 * 5 + 5 + 5),
+    Case(GatedConv1D, {"filters": 5, "kernel_size": 3, "gate": "gtu", "dilation": 2,
+                       "padding": "same"},
+         (2, 7, 4), (2, 7, 5), 2 * (3 * 4 * 5 + 5 + 5)),
+    Case(CausalResidual, {"filters": 5, "kernel_size": 2, "dilation": 3, "dropout_rate": 0.1},
+         (2, 7, 4), (2, 7, 5), 2 * 4 * 5 + 2 * 5 * 5 + 4 * 5 + 4 * 5 + 5),
+    Case(ConvolutionalBlock, {"filters": 5, "shortcut": True},
+         (2, 7, 4), (2, 7, 5), 3 * 4 * 5 + 3 * 5 * 5 + 4 * 5 + 3 * 4 * 5),
+    Case(SeparablePair, {"filters": 5, "kernel_size": 5},
+         (2, 7, 4), (2, 7, 5), 5 * 4 + 4 * 5 + 5 + 5 * 5 + 5 * 5 + 5),
+    Case(KMaxPooling, {"k": 3}, (2, 7, 4), (2, 3, 4), 0),
+    Case(TimeMaxPool, {"pool_size": 3, "stride": 2}, (2, 7, 4), (2, 4, 4), 0),
+    Case(GlobalTimePooling, {"pooling": "last"}, (2, 7, 4), (2, 4), 0),
 ]
 # fmt: on
 

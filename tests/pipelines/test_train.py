@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from keras.ops import convert_to_numpy
 
 from pipelines.evaluation.network import confusion
 from pipelines.examples import Examples, Reader
 from pipelines.preprocessing import AudioPreprocessing
 from pipelines.run import Run, RunError, TrainConfig
-from pipelines.train import KeepBest, train
+from pipelines.train import KeepBest, preprocessing_for, train
 from tests.conftest import picture
 
 
@@ -115,3 +116,51 @@ def test_reading_keeps_the_order(data: Path, runs) -> None:
 def test_a_wrong_option_of_the_network_is_named(options, data, tmp_path) -> None:
     with pytest.raises(RunError, match=next(iter(options))):
         train(config(tmp_path / "run", data, options=options))
+
+
+def texts(out: Path, data: Path, model: str = "kim_cnn_multichannel", **changes) -> TrainConfig:
+    options = {"widths": [2], "filters": 4}
+    defaults = {"epochs": 1, "options": options, **changes}
+    return TrainConfig(model, str(data / "texts.csv"), out, **defaults)
+
+
+def test_word_vectors_are_what_a_network_starts_from(data: Path, tmp_path: Path) -> None:
+    """Of the multichannel form one channel stays as the file has it."""
+    file = tmp_path / "glove.txt"
+    file.write_text("the 1 2 3 4\ncat 5 6 7 8\nrain 1.5 -2 0 1\n")
+    folder = train(texts(tmp_path / "run", data, word_vectors=file, epochs=2))
+    report = json.loads((folder / "report.json").read_text())["word_vectors"]
+    assert (report["dimension"], report["words_found"]) == (4, 3)
+    assert 0 < report["tokens_found"] < report["tokens"]
+    assert report["missing"]
+    run = Run.open(folder)
+    static, trained = (convert_to_numpy(e.embeddings) for e in run.trained_model().embeddings)
+    cat = 2 + run.config["preprocessing"]["vocabulary"].index("cat")
+    assert static[cat].tolist() == [5, 6, 7, 8]
+    assert trained[cat].tolist() != [5, 6, 7, 8]
+    np.testing.assert_allclose(trained[cat], [5, 6, 7, 8], atol=0.5)
+    assert not static[0].any()
+    assert not trained[0].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "starts from word vectors: give it a file by --word-vectors"),
+        ({"model": "kim_cnn", "options": {"form": "static"}}, "starts from word vectors"),
+        ({"model": "vdcnn_9", "word_vectors": Path("a.bin")}, "vdcnn_9 reads no words"),
+        ({"word_vectors": Path("a.bin"), "options": {"embedding_dim": 7}}, "leave embedding_dim"),
+    ],
+)
+def test_word_vectors_that_are_missing_or_of_no_use(changes, reason, data, tmp_path) -> None:
+    with pytest.raises(RunError, match=reason):
+        train(texts(tmp_path / "run", data, **changes))
+
+
+@pytest.mark.parametrize(("unit", "size"), [(None, 70), ("character", 3), ("word", 2)])
+def test_a_network_over_characters_brings_its_alphabet(unit, size, tmp_path: Path) -> None:
+    """And takes the data's own tokens where --unit says so."""
+    inputs = preprocessing_for(TrainConfig("char_cnn_small", "", tmp_path, unit=unit), "text")
+    assert len(inputs.fit(["ab c", "c"]).get_config()["vocabulary"]) == size
+    assert inputs.example_spec.shape == (1014,)
+    assert inputs.get_config()["backwards"]

@@ -45,10 +45,10 @@ def test_exact_figures(few) -> None:
 
 def test_a_domain_alone_fits_80_columns(cache) -> None:
     result = listed("--domain", "text")
-    header, row = result.stdout.splitlines()
-    assert len(header) <= 80
+    header, *rows = result.stdout.splitlines()
+    assert max(map(len, [header, *rows])) <= 80
     assert header.split()[:2] == ["name", "domain"]
-    assert row.split()[:2] == ["kim_cnn", "text"]
+    assert ["kim_cnn", "text"] in [row.split()[:2] for row in rows]
     assert not cache.exists()  # it has not all of them
 
 

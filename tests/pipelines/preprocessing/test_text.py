@@ -1,5 +1,6 @@
 """Text preprocessing: Unicode as Python's unicodedata has it, tokens, numbers, padding."""
 
+import inspect
 import unicodedata
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models
 from pipelines.preprocessing.text import PADDING_ID, UNKNOWN_ID, TextPreprocessing
 from pipelines.preprocessing.unicode import NormaliseUnicode, normalise
 
@@ -96,6 +98,49 @@ def test_the_vocabulary_is_pinned_ties_by_code_point() -> None:
     again = TextPreprocessing(**inputs.get_config())
     text = tf.constant("e\u0301 a nothing")
     assert again.preprocess(text).numpy().tolist() == inputs.preprocess(text).numpy().tolist()
+
+
+def test_spaces_are_characters_where_they_are_kept() -> None:
+    inputs = TextPreprocessing(unit="character", keep_spaces=True)
+    assert tokens(inputs, "A b\n c") == [*"a b\n c"]
+
+
+def test_a_text_may_be_read_backwards_from_its_end() -> None:
+    """As Crepe's stringToTensor, which numbers places from the last character."""
+    inputs = TextPreprocessing([*"abc"], "character", max_tokens=3, backwards=True)
+    assert inputs.preprocess(tf.constant("cab")).numpy().tolist() == [3, 2, 4]
+    assert inputs.preprocess(tf.constant("aacab")).numpy().tolist() == [3, 2, 4]
+    assert inputs.preprocess(tf.constant("c")).numpy().tolist() == [4, 0, 0]
+
+
+def test_the_shortest_padding_and_a_fixed_one() -> None:
+    inputs = TextPreprocessing(["a"], max_tokens=100, shortest=20)
+    lengths = [len(inputs.preprocess(tf.constant("a " * n))) for n in (0, 20, 21, 33, 65, 200)]
+    assert lengths == [20, 20, 32, 64, 100, 100]
+    fixed = TextPreprocessing(["a"], max_tokens=20, shortest=20)
+    assert fixed.example_spec.shape == (20,)
+    assert fixed.preprocess(tf.constant("a")).shape == (20,)
+
+
+def test_an_alphabet_stays_as_it_is() -> None:
+    """A newline may be in it; of a repeated character the later number counts, as in Crepe."""
+    inputs = TextPreprocessing([*"-a\n-"], "character", keep_spaces=True).fit(["xyz"])
+    assert inputs.get_config()["vocabulary"] == [*"-a\n-"]
+    assert inputs.vocabulary_size == 6
+    again = TextPreprocessing(**inputs.get_config())
+    wanted = [5, 3, 4, UNKNOWN_ID]
+    assert again.preprocess(tf.constant("-A\nx")).numpy().tolist()[:4] == wanted
+
+
+@pytest.mark.parametrize("name", models.list_models("text"))
+def test_what_a_network_asks_for_is_what_preprocessing_gives(name) -> None:
+    architecture = models.ARCHITECTURES[name]
+    inputs = TextPreprocessing(**architecture.inputs)
+    if architecture.inputs:
+        takes = inspect.signature(architecture.network).parameters["vocabulary_size"]
+        assert inputs.vocabulary_size == takes.default
+        assert inputs.unit == "character"
+    assert inputs.example_spec.shape[0] in (None, architecture.input_shape[0])
 
 
 def test_bytes_that_are_not_utf8_become_unknown() -> None:
