@@ -52,6 +52,8 @@ def _values(done: dict[str, Any], load: dict[str, Any], cores: int) -> dict[str,
         for one in done["empty"]
         if one["size"] == load["size"] and one["concurrency"] == load["in_flight"]
     )
+    if not empty["requests_per_second"]:
+        raise SystemExit("not one empty call was answered in its time: give more --seconds")
     decode = done["decode"]["core_seconds_an_input"] if load["size"] == "file" else 0.0
     call = (empty["client_cores"] + empty["watched_cores"]) / empty["requests_per_second"]
     limit = cores / (done["bare"]["core_seconds_an_input"] + decode + call / load["batch"])
