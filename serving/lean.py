@@ -5,11 +5,21 @@ scikit-learn, Matplotlib. None of it runs in a server.
 """
 
 import sys
+from types import ModuleType, SimpleNamespace
 
-TRAINING = ("keras", "scipy", "h5py")
+ABSENT = ("scipy", "h5py")
 
 
 def leave_out_training() -> None:
     """Of this process, for good: before TensorFlow is imported. What is imported stays."""
-    for name in TRAINING:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # as absent: ImportError
+    if "keras" not in sys.modules:
+        # Not simply absent: OpenVINO asks whether what it converts is a model of Keras's.
+        keras = ModuleType("keras", "Of which nothing is an instance.")
+        keras.__dict__.update(
+            __version__="3.0.0",
+            Model=type("Model", (), {}),
+            layers=SimpleNamespace(Layer=type("Layer", (), {})),
+        )
+        sys.modules["keras"] = sys.modules["keras._tf_keras.keras"] = keras
+    for name in ABSENT:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # which is an ImportError

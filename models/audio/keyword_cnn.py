@@ -84,7 +84,7 @@ class KeywordCNN(keras.Model):
         self.linear = FrequencyConv(
             LOW_RANK, window, None, context_stride=window_stride, padding="valid"
         )
-        self.dense = [layers.Dense(count, use_bias=False) for count in self.units]
+        self.hidden = [layers.Dense(count, use_bias=False) for count in self.units]
         self.dropout = layers.Dropout(dropout_rate)
         self.head = layers.Dense(num_classes, use_bias=False)
 
@@ -93,7 +93,7 @@ class KeywordCNN(keras.Model):
         for conv, pool in zip(self.convs, self.pools, strict=True):
             x = pool(ops.relu(conv(x)))
         x = self.linear(x)  # [B, T - 31, 1, 32]
-        for dense in self.dense:
+        for dense in self.hidden:
             x = ops.relu(dense(x))
         x = self.head(self.dropout(x, training=training))
         return ops.mean(x, axis=(1, 2))
