@@ -1,11 +1,14 @@
 """Gates against their definition, and weight normalisation against NumPy."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras.ops import convert_to_numpy
 
+from models.layers.causal import CausalResidual
 from models.layers.gating import GatedConv1D, gated
+from models.layers.time_pooling import GlobalTimePooling
 from models.layers.weight_norm import WeightNormConv1D
 
 RNG = np.random.default_rng(0)
@@ -47,6 +50,18 @@ def test_row_97_a_glu_has_a_linear_way_for_gradients() -> None:
         slopes[gate] = tape.gradient(y, x).numpy()[0, :2]
     np.testing.assert_allclose(slopes["glu"], sigmoid(np.array([-1.0, 0.5])), rtol=1e-6)
     assert slopes["gtu"][1] == 0
+
+
+def test_masks_go_through_layers_along_time() -> None:
+    """Attached by a Keras layer: what stands behind the text might as well not be there."""
+    inputs = keras.Input((None, 3))
+    x = GatedConv1D(4, 3, padding="same")(keras.layers.Masking()(inputs))
+    outputs = GlobalTimePooling("avg")(CausalResidual(5, 2)(GatedConv1D(4, 3, padding="same")(x)))
+    model = keras.Model(inputs, outputs)
+    text = RNG.normal(size=(1, 6, 3)).astype(np.float32)
+    model.layers[2].conv.bias.assign(np.ones(8))  # or what is behind it would be 0 all the same
+    padded = np.pad(text, ((0, 0), (0, 4), (0, 0)))
+    np.testing.assert_allclose(model(padded), model(text), atol=1e-6)
 
 
 def test_another_gate_is_refused() -> None:
