@@ -30,7 +30,7 @@ def convolved(layer: WeightNormConv1D, x: np.ndarray, filters: slice) -> np.ndar
 
 
 @pytest.mark.parametrize("gate", ["glu", "gtu"])
-def test_row_97_a_gated_convolution_is_two_of_them_and_one_is_the_gate(gate) -> None:
+def test_row_097_a_gated_convolution_is_two_of_them_and_one_is_the_gate(gate) -> None:
     layer = GatedConv1D(5, 3, gate=gate, dilation=2)
     x = RNG.normal(size=(2, 9, 4)).astype(np.float32)
     layer(x)
@@ -40,7 +40,7 @@ def test_row_97_a_gated_convolution_is_two_of_them_and_one_is_the_gate(gate) -> 
     np.testing.assert_allclose(layer(x), wanted, atol=1e-5)
 
 
-def test_row_97_a_glu_has_a_linear_way_for_gradients() -> None:
+def test_row_097_a_glu_has_a_linear_way_for_gradients() -> None:
     """d(A * sigmoid(B)) / dA = sigmoid(B), however large A is; a GTU's vanishes there."""
     x = tf.Variable([[3.0, 60.0, -1.0, 0.5]])
     slopes = {}
