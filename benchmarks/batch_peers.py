@@ -55,42 +55,36 @@ class PlainSavedModel:
         import numpy as np
         from PIL import Image
 
-        tf = self._tf
+        tf, began = self._tf, time.time()
         pictures = [
             np.array(Image.open(io.BytesIO(data)).convert("RGB")) for data in batch["bytes"]
         ]
         examples = [self._preprocess(image=tf.constant(p))["example"] for p in pictures]
         scores = self._predict(examples=tf.stack(examples))["scores"].numpy()
-        return {"path": batch["path"], "class_id": scores.argmax(axis=1)}
+        rows = len(pictures)
+        times = {"began": np.full(rows, began), "ended": np.full(rows, time.time())}
+        return {"path": batch["path"], "class_id": scores.argmax(axis=1), **times}
 
 
 def ray_data(network: str, folder: Path, paths: list[str]) -> float:
-    """The clock starts once the actors have answered for the first files."""
+    """From the first batch that an actor begins to the last one that ends."""
     import ray
 
     ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     processors = int(ray.cluster_resources()["CPU"])
-
-    def run(given: list[str]) -> float:
-        answered = ray.data.read_binary_files(given, include_paths=True).map_batches(
-            PlainSavedModel,
-            fn_constructor_args=(str(folder),),
-            batch_size=BATCH,
-            concurrency=max(1, processors - 1),  # one is left to read
-            num_cpus=1,
-        )
-        first = None
-        rows = 0
-        for batch in answered.iter_batches(batch_size=None):
-            if first is None:
-                first = time.perf_counter()
-            else:
-                rows += len(batch["path"])
-        assert first is not None
-        return rows / (time.perf_counter() - first)
-
-    return run(paths)
+    answered = ray.data.read_binary_files(paths, include_paths=True).map_batches(
+        PlainSavedModel,
+        fn_constructor_args=(str(folder),),
+        batch_size=BATCH,
+        concurrency=max(1, processors - 1),  # one is left to read
+        num_cpus=1,
+    )
+    rows, began, ended = 0, float("inf"), 0.0
+    for batch in answered.iter_batches(batch_size=None):
+        rows += len(batch["path"])
+        began, ended = min(began, *batch["began"]), max(ended, *batch["ended"])
+    return rows / (ended - began)
 
 
 if __name__ == "__main__":

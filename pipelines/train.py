@@ -254,7 +254,7 @@ def _fit(
     momentum = {"momentum": 0.9, "nesterov": True} if run.domain == "image" else {}
     decay = defaults.weight_decay if config.weight_decay is None else config.weight_decay
     optimizer = defaults.optimizer(schedule, weight_decay=decay, **momentum)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "length"])
     network.compile(
         optimizer,
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from models.layers.block import Block
+from models.layers.masking import masked
 from models.layers.weight_norm import WeightNormConv1D
 
 
@@ -14,11 +15,12 @@ class CausalResidual(Block):
     """Layer: relu(x + two causal convolutions of it).  [B, T, C] -> [B, T, filters]
 
     Each convolution is weight-normalised, with ReLU and dropout of whole channels. Position t
-    sees t, t - d, ..., t - 2 (k - 1) d and nothing that follows: padding behind a text can't
-    reach it, so no mask is needed, and one is handed on. Where the channels' number changes, the
-    shortcut is a 1x1 convolution.
+    sees t, t - d, ..., t - 2 (k - 1) d and nothing that follows, so that padding behind a text
+    can't reach it, with a mask or without. Where the channels' number changes, the shortcut is a
+    1x1 convolution.
 
-    Args:    dilation: d, from one tap of a filter to the next.
+    Args:    dilation: d, from one tap of a filter to the next; what `mask` leaves out is read as
+             zeros.
     Source:  Bai 2018, section 3.3 and figure 1b, arXiv 1803.01271.
     Differs: weights start as in He 2015, not as N(0, 0.01).
     """
@@ -58,7 +60,8 @@ class CausalResidual(Block):
         )
         super().build(input_shape)
 
-    def call(self, x):
+    def call(self, x, mask=None):
+        x = masked(x, mask)
         residual = x
         for conv, dropout in zip(self.convs, self.dropouts, strict=True):
             residual = dropout(conv(residual))

@@ -1,11 +1,14 @@
 """Gates against their definition, and weight normalisation against NumPy."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras.ops import convert_to_numpy
 
+from models.layers.causal import CausalResidual
 from models.layers.gating import GatedConv1D, gated
+from models.layers.time_pooling import GlobalTimePooling
 from models.layers.weight_norm import WeightNormConv1D
 
 RNG = np.random.default_rng(0)
@@ -27,7 +30,7 @@ def convolved(layer: WeightNormConv1D, x: np.ndarray, filters: slice) -> np.ndar
 
 
 @pytest.mark.parametrize("gate", ["glu", "gtu"])
-def test_row_97_a_gated_convolution_is_two_of_them_and_one_is_the_gate(gate) -> None:
+def test_row_097_a_gated_convolution_is_two_of_them_and_one_is_the_gate(gate) -> None:
     layer = GatedConv1D(5, 3, gate=gate, dilation=2)
     x = RNG.normal(size=(2, 9, 4)).astype(np.float32)
     layer(x)
@@ -37,7 +40,7 @@ def test_row_97_a_gated_convolution_is_two_of_them_and_one_is_the_gate(gate) -> 
     np.testing.assert_allclose(layer(x), wanted, atol=1e-5)
 
 
-def test_row_97_a_glu_has_a_linear_way_for_gradients() -> None:
+def test_row_097_a_glu_has_a_linear_way_for_gradients() -> None:
     """d(A * sigmoid(B)) / dA = sigmoid(B), however large A is; a GTU's vanishes there."""
     x = tf.Variable([[3.0, 60.0, -1.0, 0.5]])
     slopes = {}
@@ -47,6 +50,18 @@ def test_row_97_a_glu_has_a_linear_way_for_gradients() -> None:
         slopes[gate] = tape.gradient(y, x).numpy()[0, :2]
     np.testing.assert_allclose(slopes["glu"], sigmoid(np.array([-1.0, 0.5])), rtol=1e-6)
     assert slopes["gtu"][1] == 0
+
+
+def test_masks_go_through_layers_along_time() -> None:
+    """Attached by a Keras layer: what stands behind the text might as well not be there."""
+    inputs = keras.Input((None, 3))
+    x = GatedConv1D(4, 3, padding="same")(keras.layers.Masking()(inputs))
+    outputs = GlobalTimePooling("avg")(CausalResidual(5, 2)(GatedConv1D(4, 3, padding="same")(x)))
+    model = keras.Model(inputs, outputs)
+    text = RNG.normal(size=(1, 6, 3)).astype(np.float32)
+    model.layers[2].conv.bias.assign(np.ones(8))  # or what is behind it would be 0 all the same
+    padded = np.pad(text, ((0, 0), (0, 4), (0, 0)))
+    np.testing.assert_allclose(model(padded), model(text), atol=1e-6)
 
 
 def test_another_gate_is_refused() -> None:
