@@ -162,7 +162,16 @@ def round_trip(network: keras.Model, examples: np.ndarray, folder: Path) -> None
 
 
 async def serve_one(repository: Path, item: bytes | str) -> dict[int, float]:
-    server = Server(Settings(repository=repository, grpc_port=0, http_port=0))
+    server = Server(
+        Settings(
+            repository=repository,
+            grpc_port=0,
+            http_port=0,
+            executor="openvino",
+            measure_seconds=0,
+            cache=None,
+        )
+    )
     try:
         ready = await server.start()
         async with grpc.aio.insecure_channel(f"localhost:{ready.grpc_port}") as channel:
