@@ -25,8 +25,9 @@ from pipelines.batch.sources.item import Item
 from serving.runtime.decoding import Limits
 
 READERS = 8  # threads: of a disk, or of an object store that takes its time
-CHUNK_ROWS = 64  # at least, as neighbours of one shape are computed together
-CHUNK_BATCHES = 4
+CHUNK_ROWS = 64  # which are computed together where they have one shape
+CHUNK_SECONDS = 0.15  # of a lane's computing, where that are fewer
+CHUNK_BATCHES = 4  # at least
 
 Predict = Callable[[pa.Table], pa.Table]
 
@@ -43,7 +44,7 @@ class LocalEngine:
         self._predictor.account = self.account
 
     def write(self, items: Iterator[Item], output: Output, tally: Tally) -> None:
-        rows = chunk_rows(self._predictor.batch_size)
+        rows = chunk_rows(self._predictor)
         limits = self._job.machine.limits
         results = predict_all(
             chunks(items, self._job.shard_inputs, frozenset(output.done), rows),
@@ -70,8 +71,12 @@ def open_predictor(job: Job, folder: Path, threads: int | None) -> Predictor:
     )
 
 
-def chunk_rows(batch_size: int) -> int:
-    return max(CHUNK_ROWS, CHUNK_BATCHES * batch_size)
+def chunk_rows(predictor: Predictor) -> int:
+    """Enough for batches of one shape, and so few that none waits long for the last of a run."""
+    rows = CHUNK_ROWS
+    if predictor.examples_per_second:
+        rows = min(rows, round(CHUNK_SECONDS * predictor.examples_per_second / predictor.lanes))
+    return max(rows, CHUNK_BATCHES * predictor.batch_size)
 
 
 def predict_all(

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 REPOSITORY = Path("model_repository")
 CACHE = platformdirs.user_cache_path("triptych")
-MOST_WAITING_BYTES = 48 * 2**20  # of examples, of each call
+MOST_WAITING_BYTES = 16 * 2**20  # of examples, of each call
 EMBED = "embed"  # the endpoint, and "embedding" what it gives
 
 
@@ -91,6 +91,8 @@ class Predictor:
         self._lanes = threading.BoundedSemaphore(self._servable.executor.lanes)
         self.lanes = self._servable.executor.lanes
         self.batch_size = batch_size or self._servable.best_batch_size
+        speeds = [speed for by in self._servable.report.speeds.values() for speed in by.values()]
+        self.examples_per_second = max(speeds, default=0.0)  # of all lanes; 0: it was not measured
         self.schema = self._columns.schema(self.model)
         self.account = Account()
 

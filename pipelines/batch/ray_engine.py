@@ -118,7 +118,7 @@ class ShardWriter:
     def _write(self, shard: int, items: list[Item]) -> dict[str, Any]:
         account = self._predictor.account = Account()
         results = predict_all(
-            chunks(items, len(items), frozenset(), chunk_rows(self._predictor.batch_size)),
+            chunks(items, len(items), frozenset(), chunk_rows(self._predictor)),
             self._predictor,
             workers=self._predictor.lanes,
             limits=self._job.machine.limits,

@@ -139,12 +139,23 @@ def below(root: str, path: str) -> str:
         full = os.path.join(root, path)
         # Once as it is written, and once through the links that it may lead through.
         if _inside(os.path.abspath(full), os.path.abspath(root)) and _inside(
-            os.path.realpath(full), os.path.realpath(root)
+            _real_file(full), _real_folder(root)
         ):
             return full
     raise InvalidInput(
         f"{path!r} is outside of {root}, below which this list may name files: give another --root"
     )
+
+
+def _real_file(path: str) -> str:
+    if os.path.islink(path) or os.path.basename(path) in ("", ".", ".."):
+        return os.path.realpath(path)
+    return os.path.join(_real_folder(os.path.dirname(path)), os.path.basename(path))
+
+
+@lru_cache(maxsize=4096)  # as a call looks at each folder above it, and a list has many neighbours
+def _real_folder(path: str) -> str:
+    return os.path.realpath(path)
 
 
 def read(path: str, limits: Limits, offset: int | None = None, size: int = 0) -> bytes:

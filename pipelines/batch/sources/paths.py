@@ -1,8 +1,10 @@
 """Lines: of a list of files, each read below one folder, or of texts. Standard input, too."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO
 
 from pipelines.batch.errors import BatchError
@@ -58,9 +60,13 @@ class StandardInput(Lines):
 def listed(name: str, root: str) -> Item:
     """Relative to `root`, and never outside of it, whatever a list says."""
     try:
-        return Item(shown(name), below(root, name))
+        path = below(root, name)
     except InvalidInput as error:
         return Item(shown(name), error=str(error))
+    size = 0
+    with suppress(OSError):  # it is told once it is read
+        size = 0 if is_url(path) else os.stat(path).st_size
+    return Item(shown(name), path, size=size)
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
