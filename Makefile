@@ -40,7 +40,7 @@ protos: .venv/all  ## generate the modules beside the .proto files
 	$(RUN) protos/generate.sh
 
 .venv/all: uv.lock pyproject.toml | $(UV)
-	$(UV) sync --locked --extra cpu --extra train --extra batch --extra ray
+	$(UV) sync --locked --extra cpu --extra train --extra evaluate --extra ray
 	@touch .venv/all .venv/serving
 
 .venv/serving: uv.lock pyproject.toml | $(UV)

@@ -62,7 +62,7 @@ def command(
         from pipelines.evaluation.evaluate import EvaluationError, evaluate
         from pipelines.evaluation.report import as_dict, to_json, write_report
     except ImportError as error:
-        fail(f"evaluation needs the extras: pip install 'triptych[cpu,batch]' ({error})")
+        fail(f"evaluation needs the extra: pip install 'triptych[cpu,evaluate]' ({error})")
     from pydantic import ValidationError
     from rich.console import Console
     from rich.progress import Progress
