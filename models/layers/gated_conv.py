@@ -1,11 +1,10 @@
 """Convolution with a gate: what passes is decided at each position by a second one."""
 
-from typing import Literal
-
 import keras
-from keras import layers, ops
+from keras import layers
 
 from models.layers.block import Block
+from models.layers.gating import Gate, gated
 
 
 @keras.saving.register_keras_serializable(package="triptych")
@@ -15,7 +14,7 @@ class GatedConv2D(Block):
     The two have one shape and own weights. As the first is linear, a gradient can pass it without
     being squashed, where the gate is open.
 
-    Args:    gate: "glu", or "gtu" with the tanh of what is gated.
+    Args:    gate: as of `gated`.
     Raises:  ValueError for another gate.
     Source:  Dauphin 2017, section 2, arXiv 1612.08083; van den Oord 2016, equation 2,
              arXiv 1606.05328, has GTUs in two dimensions.
@@ -26,7 +25,7 @@ class GatedConv2D(Block):
         filters: int,
         kernel_size: int | tuple[int, int],
         stride: int = 1,
-        gate: Literal["glu", "gtu"] = "glu",
+        gate: Gate = "glu",
         padding: str = "same",
         dilation: int = 1,
         **kwargs,
@@ -46,5 +45,4 @@ class GatedConv2D(Block):
         )
 
     def call(self, x):
-        gated, gate = ops.split(self.conv(x), 2, axis=-1)
-        return (gated if self.gate == "glu" else ops.tanh(gated)) * ops.sigmoid(gate)
+        return gated(self.conv(x), self.gate)

@@ -2,6 +2,7 @@
 
 import glob
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from pipelines.batch.errors import BatchError
@@ -11,7 +12,7 @@ from pipelines.batch.storage import File, describe, is_url, walk
 WILDCARDS = re.compile(r"[*?\[]")
 
 
-class Files:
+class Files(ABC):
     """
     Args: given: the folder, pattern or file.
     """
@@ -19,8 +20,8 @@ class Files:
     def __init__(self, given: str) -> None:
         self._given = given
 
-    def files(self) -> Iterator[File]:
-        raise NotImplementedError
+    @abstractmethod
+    def files(self) -> Iterator[File]: ...
 
     def items(self) -> Iterator[Item]:
         for file in self.files():
