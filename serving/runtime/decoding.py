@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.triptych.v1 import manifest_pb2
 from serving.errors import InvalidInput
+from serving.runtime.jpeg import decode_plain
 
 # Decoders that are not listed here are never run on what a client sent.
 IMAGE_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
@@ -94,11 +95,14 @@ def decode_image(
     Raises:  InvalidInput if it is no picture of a known format, is cut off, or is too large.
     """
     _check_size(data, limits, IMAGES)
+    need = None if at_least is None else max(at_least) * REDUCTION_MARGIN
+    plain = decode_plain(data, limits.max_pixels, need)
+    if plain is not None:
+        return plain
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
         _check_pixels(image, limits)
-        if at_least is not None and image.format == "JPEG":
-            need = max(at_least) * REDUCTION_MARGIN
+        if need is not None and image.format == "JPEG":
             image.draft(None, (need, need))
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image))
