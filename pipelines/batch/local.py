@@ -1,8 +1,9 @@
 """The engine of one machine: reading, decoding, computing and writing overlap, in threads.
 
 What takes long lets go of the interpreter's lock: files, Pillow, soundfile, TensorFlow, OpenVINO.
-One worker a lane does whatever is next of its chunk, decode or compute, so that no processor waits
-for the slower of two stages, whichever that is for this model.
+A worker does whatever is next of its chunk, decode or compute, so that no processor waits for the
+slower of two stages, whichever that is for this model. There is one more than there are lanes:
+while it decodes, no lane has to wait for one that hands its results on.
 """
 
 from collections import deque
@@ -49,7 +50,7 @@ class LocalEngine:
         results = predict_all(
             chunks(items, self._job.shard_inputs, frozenset(output.done), rows),
             self._predictor,
-            workers=self._predictor.lanes,
+            workers=self._predictor.lanes + 1,
             limits=limits,
             account=self.account,
         )

@@ -6,7 +6,7 @@ from where, and who calls it in which process, is others' matter.
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,7 +25,7 @@ from serving.errors import InvalidInput
 from serving.runtime.cache import Cache
 from serving.runtime.decoding import DEFAULT_LIMITS, Limits
 from serving.runtime.opening import Wish
-from serving.runtime.ranking import rank
+from serving.runtime.ranking import rank_each
 from serving.runtime.servable import limit_tensorflow
 from serving.runtime.threads import thread_budget
 
@@ -197,13 +197,14 @@ class _Call:
             return
         finally:
             self._compute_seconds += perf_counter() - began
-        for i, (row, _) in enumerate(batch):
-            if embeddings is not None:
-                row.embedding = embeddings[i]
-            if self._predictor._events:
-                self._scores[id(row)] = scores[i]
-            else:
-                self._fill(row, scores[i])
+        rows = [row for row, _ in batch]
+        if embeddings is not None:
+            for row, embedding in zip(rows, embeddings, strict=True):
+                row.embedding = embedding
+        if self._predictor._events:
+            self._scores.update(zip(map(id, rows), scores, strict=True))
+        else:
+            self._fill(rows, scores)
 
     def _embed(self, batch: list[tuple[Row, npt.NDArray[Any]]]) -> npt.NDArray[np.float32]:
         examples = np.concatenate([example for _, example in batch])
@@ -212,22 +213,27 @@ class _Call:
         ]
         return embeddings
 
-    def _fill(self, row: Row, scores: npt.NDArray[np.float32]) -> None:
+    def _fill(self, rows: Sequence[Row], scores: npt.NDArray[np.float32]) -> None:
         try:
-            best = rank(scores, self._predictor.model.labels, self._predictor._top_k)
+            each = rank_each(scores, self._predictor.model.labels, self._predictor._top_k)
         except ValueError as error:
-            row.error = _internal(error)
+            if len(rows) > 1:
+                for i, row in enumerate(rows):
+                    self._fill([row], scores[i : i + 1])
+            else:
+                rows[0].error = _internal(error)
             return
-        row.labels = [label.label for label in best]
-        row.scores = [label.score for label in best]
-        if self._predictor._columns.all_scores:
-            row.all_scores = scores
+        for row, best, own in zip(rows, each, scores, strict=True):
+            row.labels = [label.label for label in best]
+            row.scores = [label.score for label in best]
+            if self._predictor._columns.all_scores:
+                row.all_scores = own
 
     def _merged(self, rows: list[Row]) -> list[Row]:
         merged = []
         for row, scores in events([(row, self._scores.get(id(row))) for row in rows]):
             if scores is not None:
-                self._fill(row, scores)
+                self._fill([row], scores[np.newaxis])
             merged.append(row)
         return merged
 

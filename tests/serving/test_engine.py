@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from serving.batcher import Batching
 from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull
-from serving.runtime.ranking import rank
+from serving.runtime.ranking import rank, rank_each
 from tests.serving.engine_fakes import House
 
 SCORES = arrays.arrays(
@@ -31,6 +31,20 @@ def test_the_best_come_first_and_of_equals_the_lower_class_id(scores, top_k, min
     assert [label.class_id for label in found] == wanted
     assert [label.label for label in found] == [labels[i] for i in wanted]
     assert [label.score for label in found] == [float(scores[i]) for i in wanted]
+
+
+@given(
+    arrays.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 6), st.integers(1, 9)),
+        elements=st.sampled_from([0.0, 0.5, 1.0]),
+    ),
+    st.integers(1, 10),
+)
+def test_many_are_ranked_as_each_by_itself(scores, top_k) -> None:
+    labels = [f"label {i}" for i in range(scores.shape[1])]
+    alone = [rank(row, labels, top_k, 0.1) for row in scores]
+    assert rank_each(scores, labels, top_k, 0.1) == alone
 
 
 def test_scores_that_are_no_numbers_are_not_ranked() -> None:
