@@ -17,7 +17,7 @@ from tests.serving.engine_fakes import House
 
 SCORES = arrays.arrays(
     np.float32,
-    st.integers(1, 40),
+    st.integers(1, 40) | st.integers(125, 135),
     elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]) | st.floats(0, 1, width=32),
 )
 
