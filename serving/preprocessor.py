@@ -1,7 +1,8 @@
-"""Encoded inputs to examples, in worker threads: each takes as many in one go as came meanwhile.
+"""Encoded inputs to examples: small ones at once, the others in worker threads.
 
-A hop to a thread and back costs as much as decoding a small picture, so under load many share one.
-A lone input waits for nobody. How many one call may have here is `serving.admission`'s matter.
+A hop to a thread and back costs more than decoding a small picture. So who is known to need less
+is served on the loop, and a thread takes as many in one go as came meanwhile. How many one call may
+have here is `serving.admission`'s matter.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,7 @@ MOST_AT_ONCE = 8  # inputs in one go: later ones of other calls wait for all of 
 # Of a processor, for an input. Below, most of it is Python, where a second thread only contends for
 # the interpreter.
 WORTH_A_THREAD_SECONDS = 0.001
+AT_ONCE_SECONDS = 0.0003  # below, to hop costs more; the loop is kept as by a few calls
 
 Example = npt.NDArray[Any]
 
@@ -51,19 +54,35 @@ class Preprocessor:
         self.most_at_once = threads * MOST_AT_ONCE
         self._waiting: deque[_Wanted] = deque()
         self._working = 0
-        self._seconds = math.inf  # of a processor, for each of the last inputs
+        # Of a processor, for each of the last inputs.
+        self._seconds: WeakKeyDictionary[Servable, float] = WeakKeyDictionary()
 
     async def example(self, servable: Servable, item: bytes | str) -> Example:
         """With batch axis. Raises: InvalidInput if it cannot be read."""
+        if self._seconds_of(servable) < AT_ONCE_SECONDS and servable.is_small(item):
+            return self._at_once(servable, item)
         loop = asyncio.get_running_loop()
         wanted = _Wanted(servable, item, loop.create_future())
         self._waiting.append(wanted)
         self._begin(loop)
         return await wanted.future
 
+    def _seconds_of(self, servable: Servable) -> float:
+        return self._seconds.get(servable, math.inf)
+
+    def _at_once(self, servable: Servable, item: bytes | str) -> Example:
+        began = time.thread_time()
+        try:
+            return servable.preprocess(servable.decode(item))[np.newaxis]
+        finally:
+            self._seconds[servable] = time.thread_time() - began
+
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        threads = self._threads if self._seconds > WORTH_A_THREAD_SECONDS else 1
-        while self._waiting and self._working < threads:
+        while self._waiting:
+            seconds = self._seconds_of(self._waiting[0].servable)
+            threads = self._threads if seconds > WORTH_A_THREAD_SECONDS else 1
+            if self._working >= threads:
+                break
             fair = math.ceil(len(self._waiting) / threads)
             some = [self._waiting.popleft() for _ in range(min(fair, MOST_AT_ONCE))]
             self._working += 1
@@ -88,7 +107,8 @@ class Preprocessor:
         seconds: float,
     ) -> None:
         self._working -= 1
-        self._seconds = seconds
+        for servable in {wanted.servable for wanted in some}:
+            self._seconds[servable] = seconds
         self._begin(loop)
         for wanted, example in zip(some, examples, strict=True):
             if example is None or wanted.future.done():  # its caller has left
