@@ -170,19 +170,23 @@ def _digests(folder: Path) -> Iterator[manifest_pb2.FileDigest]:
 
 
 def _prove(folder: Path) -> None:
-    """What Keras scored, the folder must score, through each executor."""
-    for executor in EXECUTORS:
-        try:
-            servable = Servable.load(folder, executor)
-            try:
-                servable.check_golden()
-            finally:
-                servable.close()
-        except BadVersion as error:
-            raise ExportError(
-                f"not exported: through {executor}, what was written is not what Keras"
-                f" computed: {error}"
-            ) from error
+    """What Keras scored, the folder must score, read once, through each executor."""
+    servable = None
+    try:
+        for executor in EXECUTORS:
+            if servable is None:
+                servable = Servable.load(folder, executor)
+            else:
+                servable.reopen(executor)
+            servable.check_golden()
+    except BadVersion as error:
+        raise ExportError(
+            f"not exported: through {executor}, what was written is not what Keras"
+            f" computed: {error}"
+        ) from error
+    finally:
+        if servable is not None:
+            servable.close()
 
 
 def _write(path: Path, message: Message) -> None:

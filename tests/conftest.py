@@ -1,5 +1,7 @@
-"""One tiny model of each domain, really trained and exported, once a session."""
+"""One tiny model of each domain, really trained and exported, once however many test at a time."""
 
+import fcntl
+import os
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -37,10 +39,27 @@ def write_wav(path: Path, samples: np.ndarray, rate: int = 16000) -> None:
         file.writeframes((samples * 32767).astype("<i2").tobytes())
 
 
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """A folder that the first process of the session which asks makes; no test writes into it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / f"{name}.made").exists():
+            make(root / name)
+            (root / f"{name}.made").touch()
+    return root / name
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """images/CLASS/*.png, sounds/CLASS/*.wav, texts.csv: a person's own data, in small."""
-    root = tmp_path_factory.mktemp("data")
+    return made_once(tmp_path_factory, "data", write_data)
+
+
+def write_data(root: Path) -> None:
     for colour in COLOURS:
         (root / "images" / colour).mkdir(parents=True)
         for i in range(20):
@@ -58,7 +77,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(5)
     ]
     (root / "texts.csv").write_text("\n".join(rows) + "\n")
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -67,27 +85,29 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     from pipelines.run import TrainConfig
     from pipelines.train import train
 
-    out = tmp_path_factory.mktemp("runs")
     tiny = {
         "image": ("resnet20", "images", {"filters": 4, "blocks": 1}, 0.05),
         "audio": ("frequency_cnn", "sounds", {"filters": 4}, 0.01),
         "text": ("kim_cnn", "texts.csv", {"embedding_dim": 16, "filters": 16}, 0.02),
     }
-    return {
-        domain: train(
-            TrainConfig(
-                model,
-                str(data / source),
-                out / f"tiny-{domain}",
-                epochs=10,
-                batch_size=8,
-                learning_rate=rate,
-                image_size=16 if domain == "image" else None,
-                options=options,
+
+    def train_each(out: Path) -> None:
+        for domain, (model, source, options, rate) in tiny.items():
+            train(
+                TrainConfig(
+                    model,
+                    str(data / source),
+                    out / f"tiny-{domain}",
+                    epochs=10,
+                    batch_size=8,
+                    learning_rate=rate,
+                    image_size=16 if domain == "image" else None,
+                    options=options,
+                )
             )
-        )
-        for domain, (model, source, options, rate) in tiny.items()
-    }
+
+    out = made_once(tmp_path_factory, "runs", train_each)
+    return {domain: out / f"tiny-{domain}" for domain in tiny}
 
 
 @pytest.fixture(scope="session")
@@ -95,10 +115,11 @@ def repository(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     """A repository with tiny-image, tiny-audio and tiny-text, version 1 of each."""
     from pipelines.export import export
 
-    root = tmp_path_factory.mktemp("repository")
-    for run in runs.values():
-        export(run, root)
-    return root
+    def export_each(root: Path) -> None:
+        for run in runs.values():
+            export(run, root)
+
+    return made_once(tmp_path_factory, "repository", export_each)
 
 
 @pytest.fixture(scope="session")

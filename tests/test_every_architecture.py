@@ -8,7 +8,7 @@ import inspect
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,6 @@ from pipelines.preprocessing import (
     TextPreprocessing,
 )
 from protos.triptych.v1 import classifier_pb2, classifier_pb2_grpc, manifest_pb2
-from serving.runtime.servable import Servable
 from serving.server import Server
 from serving.settings import Settings
 from tests.models.text.tiny_networks import TINY as TINY_TEXT
@@ -56,19 +55,21 @@ TINY = {
                           "width_multiplier": 1 / 32}, 75),
     "xception": Tiny({"stem_filters": (4, 6), "entry_filters": (6, 8, 10), "middle_blocks": 1,
                       "exit_filters": (12, 14, 16)}, 71),
-    "resnet18": Tiny({"blocks": (1, 1, 1), "filters": 4}, 48),
-    "resnet50": Tiny({"blocks": (1, 2, 1), "filters": 4}, 48),
-    "resnext50_32x4d": Tiny({"blocks": (1, 1, 1), "filters": 4, "cardinality": 2}, 48),
-    "se_resnet50": Tiny({"blocks": (1, 1, 1), "filters": 4, "reduction": 4}, 48),
+    "resnet18": Tiny({"blocks": (1, 1), "filters": 4}, 32),
+    "resnet50": Tiny({"blocks": (1, 2), "filters": 4}, 32),
+    "resnext50_32x4d": Tiny({"blocks": (1, 1), "filters": 4, "cardinality": 2}, 32),
+    "se_resnet50": Tiny({"blocks": (1, 1), "filters": 4, "reduction": 4}, 32),
     "resnet20": Tiny({"filters": 4, "blocks": 1}, 16),
-    "resnet50v2": Tiny({"blocks": (1, 2, 1), "filters": 4}, 48),
-    "densenet121": Tiny({"blocks": (2, 2, 2), "growth_rate": 4}, 48),
+    "resnet50v2": Tiny({"blocks": (1, 2), "filters": 4}, 32),
+    "densenet121": Tiny({"blocks": (2, 2), "growth_rate": 4}, 32),
     "densenet_bc_100_12": Tiny({"blocks": (2, 2), "growth_rate": 4}, 16),
     "squeezenet1_0": Tiny({"stem_filters": 8, "fires": ((2, 4, 4), (2, 4, 4), (2, 6, 6)),
                            "pools": (1, 2), "bypass": "complex"}, 64),
-    "mobilenet": Tiny({"width_multiplier": 1 / 16}, 64),
-    "mobilenet_v2": Tiny({"width_multiplier": 1 / 16}, 64),
-    "mobilenet_v3_small": Tiny({"width_multiplier": 1 / 8, "units": 16}, 64),
+    "mobilenet": Tiny({"rows": ((6, 1), (8, 2), (8, 1))}, 32),
+    "mobilenet_v2": Tiny({"rows": ((1, 8, 1, 1), (6, 16, 2, 2))}, 32),
+    "mobilenet_v3_small": Tiny({"rows": ((3, 8, 8, True, "relu", 2),
+                                         (5, 32, 16, False, "hard_swish", 2),
+                                         (5, 64, 16, True, "hard_swish", 1)), "units": 16}, 32),
     "shufflenet_v1": Tiny({"groups": 2, "filters": 32, "units": (2, 2)}, 48),
     "shufflenet_v2_x0_5": Tiny({"filters": (8, 16), "units": (2, 2), "last": 16}, 48),
     "separable_cnn": Tiny({"filters": 4, "blocks": 2}, 16),
@@ -161,7 +162,8 @@ def round_trip(network: keras.Model, examples: np.ndarray, folder: Path) -> None
     np.testing.assert_allclose(*logits, atol=1e-6)
 
 
-async def serve_one(repository: Path, item: bytes | str) -> dict[int, float]:
+async def serve(repository: Path, items: Sequence[bytes | str]) -> np.ndarray:
+    """[B, K] scores of a server that computes by OpenVINO."""
     server = Server(
         Settings(
             repository=repository,
@@ -175,13 +177,15 @@ async def serve_one(repository: Path, item: bytes | str) -> dict[int, float]:
     try:
         ready = await server.start()
         async with grpc.aio.insecure_channel(f"localhost:{ready.grpc_port}") as channel:
-            request = classifier_pb2.ClassifyRequest(model="network", top_k=5)
-            request.inputs.add(**({"text": item} if isinstance(item, str) else {"data": item}))
+            request = classifier_pb2.ClassifyRequest(model="network", top_k=1000)
+            for item in items:
+                request.inputs.add(**({"text": item} if isinstance(item, str) else {"data": item}))
             stub = classifier_pb2_grpc.ClassifierStub(channel)
             response = await stub.Classify(request, timeout=60)
     finally:
         await server.stop()
-    return {label.class_id: label.score for label in response.results[0].labels}
+    ranked = [sorted((x.class_id, x.score) for x in r.labels) for r in response.results]
+    return np.array([[score for _, score in labels] for labels in ranked])
 
 
 async def journey(
@@ -210,14 +214,10 @@ async def journey(
 
     labels = [str(k) for k in range(classes)]
     manifest = manifest_pb2.Manifest(name="network", labels=labels)
-    version = write_version(network, inputs, items, manifest, folder)  # proves TensorFlow, OpenVINO
+    write_version(network, inputs, items, manifest, folder)  # proves TensorFlow, OpenVINO
     wanted = convert_to_numpy(keras.ops.softmax(network(examples, training=False)))
-    servable = Servable.load(version, "openvino")
-    apart = np.abs(servable.predict(examples).scores - wanted).max()
-    servable.close()
+    apart = np.abs(await serve(folder, items[:2]) - wanted).max()
     assert apart < 1e-4
-    for class_id, score in (await serve_one(folder, items[0])).items():
-        assert score == pytest.approx(wanted[0, class_id], abs=1e-4)
 
     seconds = time.monotonic() - started
     total, trainable = (
@@ -295,7 +295,20 @@ def test_what_comes_without_the_top(name: str) -> None:
         assert len(output.shape) == rank
 
 
-@pytest.mark.parametrize("name", models.list_models("image"))
+def shallowest_first() -> Iterator:
+    """Those that differ from one before in how many blocks a stage has, and so not in what strides,
+    are left to `make test-full`."""
+    seen = []
+    by_size = sorted(models.list_models("image"), key=lambda name: (len(name), name))
+    for name in by_size:
+        architecture = models.ARCHITECTURES[name]
+        options = {k: v for k, v in architecture.options.items() if k not in ("blocks", "convs")}
+        kind = architecture.network, architecture.input_shape, options
+        yield pytest.param(name, marks=pytest.mark.full if kind in seen else ())
+        seen.append(kind)
+
+
+@pytest.mark.parametrize("name", list(shallowest_first()))
 def test_the_form_for_small_images_keeps_places_to_look_at(name: str) -> None:
     takes = inspect.signature(models.ARCHITECTURES[name].network).parameters
     if "small_images" not in takes:
@@ -304,8 +317,6 @@ def test_the_form_for_small_images_keeps_places_to_look_at(name: str) -> None:
     with shapes_only():
         small = models.create_model(name, 10, small_images=True, include_top=False, pooling=None)
         features = small.call(keras.KerasTensor((1, 32, 32, 3)))
-        top = models.create_model(name, 10, small_images=True)
-        assert top.call(keras.KerasTensor((1, 32, 32, 3))).shape == (1, 10)
     assert features.shape[1] >= (1 if name.startswith("vgg") else 2)
 
 

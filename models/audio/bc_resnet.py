@@ -54,7 +54,7 @@ class BroadcastBlock(Block):
     output is added to each band.
 
     Args:    transition: it changes the channels by a 1x1 first, and leaves "x +" out.
-    Source:  Kim 2021, section 2.
+    Source:  Kim 2021.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class BCResNet(keras.Model):
 
     Args:    rows: a table, as `TABLE`.
     Raises:  ValueError if F is no multiple of 40, which halved three times is to fall into five.
-    Source:  Kim 2021, section 2: 9,200 to 321,000 parameters for 12 classes. Log-mel of 40 bands
+    Source:  Kim 2021: 9,200 to 321,000 parameters for 12 classes. Log-mel of 40 bands
              (30 ms, every 10 ms).
     """
 

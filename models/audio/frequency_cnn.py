@@ -11,7 +11,7 @@
 with BN and ReLU after each convolution. Nothing is pooled over time but at the end, and there
 as a mean, so that a clip of any length works.
 
-The kinds of layer are those of Abdel-Hamid 2014 (section III: convolution and pooling along
+The kinds of layer are those of Abdel-Hamid 2014 (convolution and pooling along
 frequency, the filter covering the frames); depth, batch norm and the global pooling over time
 are newer.
 """
@@ -66,7 +66,7 @@ class FrequencyCNN(keras.Model):
 
     Args:    filters: of the first layer (f in the table).
     Raises:  ValueError if F is under 26 mel bands, too few for the three layers.
-    Source:  Abdel-Hamid 2014, section III, doi 10.1109/TASLP.2014.2339736.
+    Source:  Abdel-Hamid 2014, doi 10.1109/TASLP.2014.2339736.
     Differs: the last layers are convolutional too, and pooled over time, where the paper has
              fully connected ones for each frame of a hidden Markov model.
     """

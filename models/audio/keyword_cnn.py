@@ -38,7 +38,7 @@ VARIANTS = {
     "cnn_one_fstride8": {"rows": ((32, 8, 336, 1, 8),), "units": (128, 128)},
 }
 # fmt: on
-FRAMES = 32  # 23 before the one that is asked about, and 8 after (section 2)
+FRAMES = 32  # 23 before the one that is asked about, and 8 after
 LOW_RANK = 32
 
 
@@ -51,7 +51,7 @@ class KeywordCNN(keras.Model):
 
     Args:    rows: of each convolution; units: of each fully connected layer; window_stride: frames.
     Raises:  ValueError if F is too few for the filters (8 mel bands, and 20 for cnn_trad_fpool3).
-    Source:  Sainath & Parada 2015, section 3.
+    Source:  Sainath & Parada 2015.
     Differs: no biases, which the paper's counts leave out; the mean over windows, where the paper
              smooths their scores and takes the highest; dropout before the logits.
     """

@@ -63,8 +63,8 @@ class SeparableConv(Block):
 class MobileNet(keras.Model):
     """MobileNet.  [B, H, W, C] -> [B, K] logits
 
-    Args:    width_multiplier: alpha, times the filters of each layer (section 3.3);
-             small_images: for 32x32: the stem and the first two stages don't stride.
+    Args:    rows: a table, as `TABLE`; width_multiplier: alpha, times the filters of each layer
+             (section 3.3); small_images: for 32x32: the stem and the first two stages don't stride.
     Source:  Howard 2017, table 1; 4.2 million parameters, 569 million multiply-adds.
     Differs: ReLU6 and dropout of 0.001, as in the authors' code; the paper has ReLU. From
              keras.applications only where a stride of 2 meets an odd side, which no multiple of
@@ -75,6 +75,7 @@ class MobileNet(keras.Model):
     def __init__(
         self,
         num_classes: int,
+        rows: tuple[Row, ...] = TABLE,
         width_multiplier: float = 1.0,
         small_images: bool = False,
         pooling: Pooling = "avg",
@@ -83,6 +84,7 @@ class MobileNet(keras.Model):
     ):
         super().__init__(**kwargs)
         self.num_classes = num_classes
+        self.rows = tuple(Row(*row) for row in rows)
         self.width_multiplier = width_multiplier
         self.small_images = small_images
         self.pooling = pooling
@@ -95,7 +97,7 @@ class MobileNet(keras.Model):
             return 1 if small_images and row.filters <= 128 else row.stride
 
         self.stem = ConvNorm(width(32), 3, stride=1 if small_images else 2, **NORM)
-        self.stages = [SeparableConv(width(row.filters), stride(row)) for row in TABLE]
+        self.stages = [SeparableConv(width(row.filters), stride(row)) for row in self.rows]
         self.head = Head(num_classes, pooling, include_top, DROPOUT_RATE)
 
     def call(self, images, training=None):
@@ -108,6 +110,7 @@ class MobileNet(keras.Model):
         return {
             **super().get_config(),
             "num_classes": self.num_classes,
+            "rows": self.rows,
             "width_multiplier": self.width_multiplier,
             "small_images": self.small_images,
             "pooling": self.pooling,

@@ -93,15 +93,16 @@ class InvertedResidual(Block):
 class MobileNetV2(keras.Model):
     """MobileNet v2.  [B, H, W, C] -> [B, K] logits
 
-    Args:    width_multiplier: times the filters of each layer, the last excepted where it would
-             shrink (section 4); small_images: for 32x32: the stem and the first stage that strides
-             don't.
+    Args:    rows: a table, as `TABLE`; width_multiplier: times the filters of each layer, the last
+             excepted where it would shrink (section 4); small_images: for 32x32: the stem and the
+             first stage that strides don't.
     Source:  Sandler 2018, table 2; 3.4 million parameters, 300 million multiply-adds.
     """
 
     def __init__(
         self,
         num_classes: int,
+        rows: tuple[Row, ...] = TABLE,
         width_multiplier: float = 1.0,
         small_images: bool = False,
         pooling: Pooling = "avg",
@@ -110,6 +111,7 @@ class MobileNetV2(keras.Model):
     ):
         super().__init__(**kwargs)
         self.num_classes = num_classes
+        self.rows = tuple(Row(*row) for row in rows)
         self.width_multiplier = width_multiplier
         self.small_images = small_images
         self.pooling = pooling
@@ -118,7 +120,7 @@ class MobileNetV2(keras.Model):
         channels = make_divisible(STEM * width_multiplier)
         self.stem = ConvNorm(channels, 3, stride=1 if small_images else 2, **RELU6)
         self.stages = []
-        for row in TABLE:
+        for row in self.rows:
             filters = make_divisible(row.c * width_multiplier)
             for number in range(row.n):
                 stride = 1 if number or (small_images and row.c <= 24) else row.s
@@ -138,6 +140,7 @@ class MobileNetV2(keras.Model):
         return {
             **super().get_config(),
             "num_classes": self.num_classes,
+            "rows": self.rows,
             "width_multiplier": self.width_multiplier,
             "small_images": self.small_images,
             "pooling": self.pooling,

@@ -1,14 +1,15 @@
 """VGG: nothing but 3x3 convolutions (Simonyan & Zisserman 2015, table 1, arXiv 1409.1556).
 
-| stage | output  | filters | A: 11 | B: 13 | D: 16 | E: 19 |
-|-------|---------|---------|-------|-------|-------|-------|
-| 1     | 224x224 | 64      | 1     | 2     | 2     | 2     |
-| 2     | 112x112 | 128     | 1     | 2     | 2     | 2     |
-| 3     | 56x56   | 256     | 2     | 2     | 3     | 4     |
-| 4     | 28x28   | 512     | 2     | 2     | 3     | 4     |
-| 5     | 14x14   | 512     | 2     | 2     | 3     | 4     |
-| head  | 7x7     | fully connected 4096, 4096, K |||     |
+| stage | output  | filters | A: 11 | B: 13 | C: 16    | D: 16 | E: 19 |
+|-------|---------|---------|-------|-------|----------|-------|-------|
+| 1     | 224x224 | 64      | 1     | 2     | 2        | 2     | 2     |
+| 2     | 112x112 | 128     | 1     | 2     | 2        | 2     | 2     |
+| 3     | 56x56   | 256     | 2     | 2     | 2, a 1x1 | 3     | 4     |
+| 4     | 28x28   | 512     | 2     | 2     | 2, a 1x1 | 3     | 4     |
+| 5     | 14x14   | 512     | 2     | 2     | 2, a 1x1 | 3     | 4     |
+| head  | 7x7     | fully connected 4096, 4096, K            |||||
 
+C is B with a 1x1 at the end of three stages: a ReLU more, and nothing more to see (section 2.3).
 Each stage ends with 2x2 max pooling. Two 3x3 see as much as one 5x5, three as much as one 7x7,
 with fewer weights and a ReLU more for each (section 2.3).
 """
@@ -28,6 +29,7 @@ STAGES = {
 VARIANTS = {
     **{name: {"convs": convs} for name, convs in STAGES.items()},
     **{f"{name}_bn": {"convs": convs, "batch_norm": True} for name, convs in STAGES.items()},
+    "vgg16_c": {"convs": STAGES["vgg16"], "pointwise": True},
 }
 MAX_WIDTH = 8  # times the first stage's filters
 DROPOUT_RATE = 0.5  # section 3.1
@@ -35,18 +37,25 @@ DROPOUT_RATE = 0.5  # section 3.1
 
 @keras.saving.register_keras_serializable(package="triptych")
 class VGGConv(Block):
-    """Layer: 3x3 convolution with a bias, batch norm if asked, ReLU.  [B, H, W, C] -> [.., filters]
+    """Layer: convolution with a bias, batch norm if asked, ReLU.  [B, H, W, C] -> [.., filters]
 
-    Args:    separable: a depthwise 3x3 and a 1x1 in the place of the convolution.
+    Args:    separable: a depthwise convolution and a 1x1 in the place of the convolution.
     """
 
-    def __init__(self, filters: int, batch_norm: bool = False, separable: bool = False, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        batch_norm: bool = False,
+        separable: bool = False,
+        kernel_size: int = 3,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         dtype = self.dtype_policy
         if separable:
             self.conv = layers.SeparableConv2D(
                 filters,
-                3,
+                kernel_size,
                 padding="same",
                 depthwise_initializer="he_normal",
                 pointwise_initializer="he_normal",
@@ -54,7 +63,7 @@ class VGGConv(Block):
             )
         else:
             self.conv = layers.Conv2D(
-                filters, 3, padding="same", kernel_initializer="he_normal", dtype=dtype
+                filters, kernel_size, padding="same", kernel_initializer="he_normal", dtype=dtype
             )
         self.norm = (
             layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype)
@@ -73,7 +82,8 @@ class VGG(keras.Model):
 
     Args:    convs: in each stage; filters: of the first stage, doubled in each next one up to
              eightfold; units: of the two fully connected layers; separable: depthwise and 1x1
-             convolutions in the place of all but the first; pooling: "avg" or "max" takes the
+             convolutions in the place of all but the first; pointwise: the third convolution of a
+             stage is 1x1; pooling: "avg" or "max" takes the
              place of the flattening and the two layers, and most of the weights;
              small_images: for 32x32, whose last map is 1x1: the two layers have 512 units.
     Source:  Simonyan & Zisserman 2015, table 1; table 2 counts 133, 133, 138, 144 million.
@@ -88,6 +98,7 @@ class VGG(keras.Model):
         units: int = 4096,
         batch_norm: bool = False,
         separable: bool = False,
+        pointwise: bool = False,
         small_images: bool = False,
         pooling: Pooling = None,
         include_top: bool = True,
@@ -100,6 +111,7 @@ class VGG(keras.Model):
         self.units = units
         self.batch_norm = batch_norm
         self.separable = separable
+        self.pointwise = pointwise
         self.small_images = small_images
         self.pooling = pooling
         self.include_top = include_top
@@ -107,7 +119,12 @@ class VGG(keras.Model):
         widths = [filters * min(2**stage, MAX_WIDTH) for stage in range(len(convs))]
         self.stages = [
             [
-                VGGConv(width, batch_norm, separable=separable and (stage > 0 or conv > 0))
+                VGGConv(
+                    width,
+                    batch_norm,
+                    separable=separable and (stage > 0 or conv > 0),
+                    kernel_size=1 if pointwise and conv == 2 else 3,
+                )
                 for conv in range(count)
             ]
             for stage, (width, count) in enumerate(zip(widths, convs, strict=True))
@@ -144,6 +161,7 @@ class VGG(keras.Model):
             "units": self.units,
             "batch_norm": self.batch_norm,
             "separable": self.separable,
+            "pointwise": self.pointwise,
             "small_images": self.small_images,
             "pooling": self.pooling,
             "include_top": self.include_top,

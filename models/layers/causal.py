@@ -21,7 +21,7 @@ class CausalResidual(Block):
 
     Args:    dilation: d, from one tap of a filter to the next; what `mask` leaves out is read as
              zeros.
-    Source:  Bai 2018, section 3.3 and figure 1b, arXiv 1803.01271.
+    Source:  Bai 2018, figure 1b, arXiv 1803.01271.
     Differs: weights start as in He 2015, not as N(0, 0.01).
     """
 

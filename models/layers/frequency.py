@@ -30,8 +30,8 @@ class FrequencyConv(Block):
              sections: None, or the number of them.
     Raises:  ValueError if the input has fewer mel bands than the filter covers, or if the places
              don't fall into equal sections.
-    Source:  Abdel-Hamid 2014, section III, doi 10.1109/TASLP.2014.2339736; Sainath & Parada
-             2015, section 3, for filters that span all of the context and stride in frequency.
+    Source:  Abdel-Hamid 2014, doi 10.1109/TASLP.2014.2339736; Sainath & Parada
+             2015, for filters that span all of the context and stride in frequency.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ def gated(x, gate: Gate = "glu"):
 
     Raises:  ValueError for another gate.
     Source:  Dauphin 2017, sections 2 and 3, arXiv 1612.08083; GTU: van den Oord 2016,
-             section 2.3, arXiv 1606.05328.
+             equation 2, arXiv 1606.05328.
     """
     if gate not in ("glu", "gtu"):
         raise ValueError(f"gate must be 'glu' or 'gtu', not {gate!r}")

@@ -61,7 +61,7 @@ class KMaxPooling(Block):
     A text of fewer than k positions has zeros behind its values. Of equal values the earlier
     ones are taken.
 
-    Source:  Kalchbrenner 2014, section 3.2, arXiv 1404.2188.
+    Source:  Kalchbrenner 2014, arXiv 1404.2188.
     """
 
     def __init__(self, k: int, **kwargs):

@@ -60,7 +60,7 @@ class CharCNN(keras.Model):
     Args:    length: characters that the fully connected layers see; initial_deviation: of the
              normal distribution that weights start from.
     Raises:  ValueError for a length that leaves no frames.
-    Source:  Zhang 2015, section 2. Parameters at K = 4: 11,339,780 / 95,940,612.
+    Source:  Zhang 2015. Parameters at K = 4: 11,339,780 / 95,940,612.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class GatedCNN(keras.Model):
     Each position sees itself and the layers * (kernel_size - 1) words before it. Padding follows
     the text, so that no position of it sees any, and the mean leaves it out.
 
-    Args:    gate: "glu", or "gtu", which the paper compares it with (section 5.2).
+    Args:    gate: "glu", or "gtu", which the paper compares it with (section 3).
     Source:  Dauphin 2017, section 2.
     Differs: a classifier on the mean over the text, not the next word's adaptive softmax; each
              layer has its shortcut, where some of the paper's have one around several.

@@ -1,4 +1,4 @@
-"""Convolution over word vectors (Kim 2014, figure 1 and sections 2 and 3, arXiv 1408.5882).
+"""Convolution over word vectors (Kim 2014, figure 1, arXiv 1408.5882).
 
 | layer                      | hyper-parameter              | output      |
 |----------------------------|------------------------------|-------------|
@@ -8,7 +8,7 @@
 | dropout                    | 0.5                          | 300         |
 | fully connected            | rows of l2 norm at most 3    | K           |
 
-| form         | word vectors (section 3.3)                                       |
+| form         | word vectors                                                     |
 |--------------|------------------------------------------------------------------|
 | rand         | start at random, are trained                                     |
 | static       | from a file, stay as they are                                    |
@@ -33,7 +33,7 @@ VARIANTS = {
     "kim_cnn_nonstatic": {**PAPER, "form": "nonstatic"},
     "kim_cnn_multichannel": {**PAPER, "form": "multichannel"},
 }
-MAX_NORM = 3.0  # s in section 3.1
+MAX_NORM = 3.0  # s
 
 
 @keras.saving.register_keras_serializable(package="triptych")
@@ -46,7 +46,7 @@ class KimCNN(keras.Model):
     Args:    vocabulary_size: token numbers are below it; form: of the table; whoever trains
              puts vectors from a file into `embeddings`.
     Raises:  ValueError for another form.
-    Source:  Kim 2014, sections 2 and 3. Parameters at D = 300 beside the embedding: 360,902
+    Source:  Kim 2014. Parameters at D = 300 beside the embedding: 360,902
              (K = 2), whatever the form.
     Differs: windows may run over the end of the text, as if it were padded, so that texts
              shorter than a filter work. `kim_cnn` itself has embedding_dim 128 and dropout on
@@ -93,7 +93,7 @@ class KimCNN(keras.Model):
 
     def call(self, tokens, training=None):
         real = ops.cast(ops.expand_dims(ops.not_equal(tokens, PADDING_ID), -1), self.compute_dtype)
-        # A filter is applied to each channel and the results are added up (section 2): as a
+        # A filter is applied to each channel and the results are added up: as a
         # convolution is linear, that is the filter on the channels' sum.
         x = sum(embedding(tokens) for embedding in self.embeddings)  # [B, T, D]
         x = self.embedding_dropout(x, training=training)

@@ -31,7 +31,7 @@ class SeparablePair(Block):
 
     First a filter of its own for each channel, then a 1x1 convolution; no activation between.
     What `mask` leaves out is read as zeros.
-    Source:  Chollet 2017, section 3.3, arXiv 1610.02357.
+    Source:  Chollet 2017, arXiv 1610.02357.
     """
 
     def __init__(self, filters: int, kernel_size: int = 3, **kwargs):

@@ -8,8 +8,8 @@
 | last position    |                                                      | f      |
 | fully connected  |                                                      | K      |
 
-The last position sees 1 + 2 (k - 1) (2^n - 1) words (figure 1, section 3.2). For words the paper
-takes k = 3 and n = 4, so 61 of them (table 2: PTB).
+The last position sees 1 + 2 (k - 1) (2^n - 1) words: the paper has (k - 1) 2^i for a convolution,
+and a block has two. For the words of PTB it takes k = 3 and n = 4, so 61 of them.
 """
 
 import keras
@@ -26,11 +26,11 @@ VARIANTS = {"tcn": {}}
 class TCN(keras.Model):
     """Temporal convolutional network.  [B, T] token numbers, 0 = padding -> [B, K] logits
 
-    A text is classified at its last word, as section 4's sequences are. Nothing of the padding
+    A text is classified at its last word, as the paper's sequences are. Nothing of the padding
     behind it is ever seen.
 
     Args:    blocks: n, each with twice the dilation of the one before; kernel_size: k.
-    Source:  Bai 2018, section 3.
+    Source:  Bai 2018.
     Differs: dropout on the word vectors too (embedding_dropout_rate); 128 channels where the
              paper's language model has 600.
     """

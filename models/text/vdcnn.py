@@ -38,7 +38,7 @@ INPUTS = {
     "max_tokens": 1024,
 }
 KERNEL_SIZE = 3
-HALVING = {"pool_size": 3, "stride": 2}  # section 3, "down-sampling"
+HALVING = {"pool_size": 3, "stride": 2}  # "down-sampling"
 
 
 def conv(block: layers.Layer, filters: int, kernel_size: int = KERNEL_SIZE) -> layers.Layer:
@@ -63,7 +63,7 @@ class ConvolutionalBlock(Block):
     Args:    shortcut: adds the block's input before the last ReLU, by a 1x1 convolution and BN
              where the channels' number changes. `mask` says what is text: the rest is zeros for
              the convolutions and doesn't count in batch norm's statistics.
-    Source:  Conneau 2017, figure 2 and section 3.
+    Source:  Conneau 2017, figure 2.
     """
 
     def __init__(self, filters: int, shortcut: bool = False, **kwargs):
@@ -98,8 +98,8 @@ class VDCNN(keras.Model):
 
     Args:    blocks: of each stage; filters: of the first, doubled in each next one; k: values
              that each channel hands on; units: of the two hidden layers; shortcut: around each
-             block; the paper finds it to help at 49 layers alone (section 4.3).
-    Source:  Conneau 2017, section 3. Weights of the convolutions: 1.58, 3.66, 4.03 and 7.15
+             block; the paper finds it to help at 49 layers alone.
+    Source:  Conneau 2017. Weights of the convolutions: 1.58, 3.66, 4.03 and 7.15
              million, where table 2 prints 2.2, 4.3, 4.6 and 7.8 for the same layers; all that is
              trained at K = 4: 14.18, 16.27, 16.64 and 19.77 million.
     Differs: padding is masked, and texts may have any length: of fewer than k positions, k-max

@@ -211,13 +211,18 @@ class Servable:
         for golden in self._golden:
             example = self._golden_example(golden)[np.newaxis]
             for alone in (False, True):
-                scores = self.predict(example, alone).scores[0]
-                if not len(scores) == len(golden.scores) == len(self.labels):
+                scores = self.predict(example, alone).scores
+                if len(scores) != 1:
+                    raise BadVersion(
+                        f"`predict` gives {len(scores)} rows of scores for one input, by "
+                        f"{self.executor_name}: it must give one row for each example"
+                    )
+                if not scores.shape[1] == len(golden.scores) == len(self.labels):
                     raise BadVersion(
                         f"{len(self.labels)} labels, {len(golden.scores)} golden scores and "
-                        f"{len(scores)} computed ones: export the model again"
+                        f"{scores.shape[1]} computed ones: export the model again"
                     )
-                difference = float(np.abs(scores - np.array(golden.scores, np.float32)).max())
+                difference = float(np.abs(scores[0] - np.array(golden.scores, np.float32)).max())
                 largest = max(largest, np.inf if np.isnan(difference) else difference)
         if largest > tolerance:
             raise BadVersion(
@@ -225,6 +230,14 @@ class Servable:
                 f"difference is {largest:.2g}, and {tolerance:g} is allowed. This is not "
                 "the model that was tested: export it again"
             )
+
+    def reopen(self, executor: str) -> None:
+        """Compute the default endpoint by another executor, from the graph that is loaded.
+
+        Not while calls run. Raises: BadVersion if it cannot open the endpoint.
+        """
+        self.executor.close()
+        self._open(Wish(executor), Cache(None), "")
 
     def close(self) -> None:
         """Frees the memory, once the calls that still run in threads have ended."""

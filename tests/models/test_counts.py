@@ -43,10 +43,11 @@ COUNTS = {
                 Count(61_100_840, 61_100_840, options={"one_tower": True})],
     "zfnet": [Count(62_357_608, 62_357_608)],
     "nin": [Count(966_986, 966_986, 10)],
-    # Simonyan & Zisserman 2015, table 2: 133, 133, 138, 144 million.
+    # Simonyan & Zisserman 2015, table 2: 133, 133, 134 (C), 138, 144 million.
     "vgg11": [Count(132_863_336, 132_863_336)],
     "vgg13": [Count(133_047_848, 133_047_848)],
     "vgg16": [Count(138_357_544, 138_357_544)],
+    "vgg16_c": [Count(133_638_952, 133_638_952)],
     "vgg19": [Count(143_667_240, 143_667_240)],
     # Two more numbers of batch norm a filter are trained, and two are not.
     "vgg11_bn": [Count(132_868_840 + 5_504, 132_868_840)],

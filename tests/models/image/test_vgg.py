@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras.ops import convert_to_numpy
 
-from models.graph import steps, unroll
+from models.graph import shapes_only, steps, unroll
 from models.image.vgg import VARIANTS, VGG
 
 TINY = {"convs": (1, 2, 1), "filters": 4, "units": 12}
@@ -41,6 +41,7 @@ def counted(shape: tuple[int, ...] = (1, 224, 224, 3), **options) -> tuple[int, 
         ("vgg13", 133_047_848, 133_047_848),
         ("vgg16", 138_357_544, 138_357_544),
         ("vgg19", 143_667_240, 143_667_240),
+        ("vgg16_c", 133_638_952, 133_638_952),
         # gamma and beta of each filter are trained, its mean and variance are not
         ("vgg11_bn", 132_868_840 + 2 * 2_752, 132_868_840),
         ("vgg13_bn", 133_053_736 + 2 * 2_944, 133_053_736),
@@ -71,6 +72,14 @@ def test_separable_convolutions() -> None:
     pairs = list(pairwise(widths))
     saved = sum(9 * a * b - (9 * a + a * b) for a, b in pairs[1:])
     assert counted(**VARIANTS["vgg16"], separable=True)[0] == 138_357_544 - saved
+
+
+def test_row_120_configuration_c_has_a_1x1_at_the_end_of_its_last_three_stages() -> None:
+    """As far to see as B, and a ReLU more in each of them."""
+    with shapes_only():
+        stages = VGG(10, **VARIANTS["vgg16_c"]).stages
+        kernels = [[layer.conv.kernel_size[0] for layer in stage] for stage in stages]
+    assert kernels == [[3, 3], [3, 3], [3, 3, 1], [3, 3, 1], [3, 3, 1]]
 
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg19"])

@@ -154,12 +154,20 @@ def test_other_weights_are_refused(tiny, folder) -> None:
         Servable.load(folder).check_golden()
 
 
-def test_scores_that_are_no_numbers_are_refused(tiny, folder) -> None:
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (lambda batch: batch, "largest difference is inf"),
+        (lambda batch: 0 * batch, "gives 0 rows of scores for one input"),
+        (lambda batch: 2 * batch, "gives 2 rows of scores for one input"),
+    ],
+)
+def test_scores_that_are_no_numbers_or_not_there_are_refused(tiny, folder, rows, said) -> None:
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, "examples")])
     def predict(examples):
-        logits = tf.fill([tf.shape(examples)[0], 2], np.nan)
+        logits = tf.fill([rows(tf.shape(examples)[0]), 2], np.nan)
         return {"logits": logits, "scores": logits}
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string, "text")])
@@ -173,7 +181,7 @@ def test_scores_that_are_no_numbers_are_refused(tiny, folder) -> None:
     endpoints = {"predict": predict, "preprocess": preprocess, "classify": classify}
     module.endpoints = list(endpoints.values())
     replace_saved_model(tiny, folder, module, endpoints)
-    with pytest.raises(BadVersion, match="largest difference is inf"):
+    with pytest.raises(BadVersion, match=said):
         Servable.load(folder, "tensorflow").check_golden()
 
 
