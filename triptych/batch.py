@@ -19,7 +19,7 @@ EXAMPLE = (
     "On several machines: triptych batch cifar10 s3://bucket/photos s3://bucket/labels --engine ray"
 )
 MOST_LABELS = 12  # of the summary
-LONG_SOUND_BYTES = 2**30  # a recording that is cut into windows may have
+LONG_INPUT_BYTES = 2**30  # that a recording or text may have which is cut into windows
 
 
 def command(
@@ -48,11 +48,13 @@ def command(
     embed: Annotated[bool, typer.Option("--embed", help="Add the network's embedding.")] = False,
     window: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="A row for each window of a sound.", min=0.001),
+        typer.Option(
+            metavar="N", help="A row for each N seconds of a sound or tokens of a text.", min=0.001
+        ),
     ] = None,
     hop: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="From a window to the next; default its length."),
+        typer.Option(metavar="N", help="From a window to the next; default its length."),
     ] = None,
     events: Annotated[
         bool, typer.Option("--events", help="Put neighbouring windows of one label together.")
@@ -60,6 +62,16 @@ def command(
     tiles: Annotated[
         bool, typer.Option("--tiles", help="A row for each tile of a large picture.")
     ] = False,
+    dense: Annotated[
+        bool,
+        typer.Option("--dense", help="A row for each window of a large picture, in one pass."),
+    ] = False,
+    heat_maps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="Draw the rows of --dense or --tiles over each picture."
+        ),
+    ] = None,
     column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of a table: of texts, or of paths.")
     ] = None,
@@ -117,7 +129,8 @@ def command(
         limit=limit,
         shard_inputs=shard_rows,
         max_errors=max_errors,
-        rows=Rows(top_k, all_scores, embed, window, hop, events, tiles),
+        rows=Rows(top_k, all_scores, embed, window, hop, events, tiles, dense),
+        heat_maps=heat_maps,
         machine=machine,
         engine=engine,
         server=server,
@@ -148,9 +161,9 @@ def _machine(
     except ValidationError as error:
         fail(explain(error), 2)
     limits = settings.limits
-    if window is not None:  # then a sound may be of any length
-        most = max(limits.max_input_bytes, LONG_SOUND_BYTES)
-        limits = replace(limits, max_input_bytes=most)
+    if window is not None:  # then a sound or text may be of any length
+        most = max(limits.max_input_bytes, LONG_INPUT_BYTES)
+        limits = replace(limits, max_input_bytes=most, max_characters=most)
     machine = Machine(
         threads=workers or settings.threads,
         actors=workers,
