@@ -13,6 +13,7 @@ from serving.runtime.cache import Cache
 from serving.runtime.executors import EXECUTORS
 from serving.runtime.executors.openvino import ov  # imported first by who silences its telemetry
 from serving.runtime.priority import LOADING_NICE, give_way
+from serving.runtime.threads import processors
 
 TOLERANCE = 1e-5
 audited: list[str] = []
@@ -246,3 +247,13 @@ def test_without_lone_calls_there_is_one_compilation(saved_models) -> None:
             both.run(given, alone=alone)["logits"],
             atol=1e-5,
         )
+
+
+def test_a_part_of_the_processors_is_not_always_the_first_ones(saved_models) -> None:
+    """Where threads are pinned, several processes share the same few."""
+    if processors() == 1:
+        pytest.skip("there is no other processor")
+    for threads in (1, processors()):
+        executor = opened("openvino", saved_models["image"], threads=threads)
+        for compiled in executor._compiled:
+            assert compiled.get_property("ENABLE_CPU_PINNING") is (threads == processors())
