@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from triptych.console import fail, hint
+from triptych.console import OWN_PROCESS, fail, hint
+from triptych.machine import machine
 
 if TYPE_CHECKING:
     from pipelines.batch.events import Event, Summary
-    from pipelines.batch.options import Machine
+    from serving.runtime.decoding import Limits
 
 EXAMPLE = (
     "Example: triptych batch cifar10 photos/ labels/\n\n"
@@ -23,6 +24,7 @@ LONG_INPUT_BYTES = 2**30  # that a recording or text may have which is cut into 
 
 
 def command(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A name in --repository, or a SavedModel's folder.")],
     given: Annotated[
         str,
@@ -111,13 +113,24 @@ def command(
     Ends with 0 once each input has its row, 1 if it can't go on, 130 if it is interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if context.obj is OWN_PROCESS and engine == "local":
+        from serving.lean import leave_out_training
+
+        leave_out_training()
     try:
         from pipelines.batch.errors import BatchError
         from pipelines.batch.job import run
         from pipelines.batch.options import Job, Rows
     except ImportError as error:
         fail(f"batch needs the extra: pip install 'triptych[cpu,batch]' ({error})")
-    machine, default_repository = _machine(workers, batch_size, window)
+    computing, default_repository = machine()
+    computing = replace(
+        computing,
+        threads=workers or computing.threads,
+        actors=workers,
+        batch_size=batch_size,
+        limits=_limits(computing.limits, window),
+    )
     job = Job(
         model,
         given,
@@ -131,7 +144,7 @@ def command(
         max_errors=max_errors,
         rows=Rows(top_k, all_scores, embed, window, hop, events, tiles, dense),
         heat_maps=heat_maps,
-        machine=machine,
+        machine=computing,
         engine=engine,
         server=server,
     )
@@ -147,34 +160,13 @@ def command(
         _show(summary)
 
 
-def _machine(
-    workers: int | None, batch_size: int | None, window: float | None
-) -> "tuple[Machine, Path]":
-    """By the server's TRIPTYCH_* variables, as far as they are of use here; and its repository."""
-    from pydantic import ValidationError
-
-    from pipelines.batch.options import Machine
-    from serving.settings import Settings, explain
-
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        fail(explain(error), 2)
-    limits = settings.limits
-    if window is not None:  # then a sound or text may be of any length
-        most = max(limits.max_input_bytes, LONG_INPUT_BYTES)
-        limits = replace(limits, max_input_bytes=most, max_characters=most)
-    machine = Machine(
-        threads=workers or settings.threads,
-        actors=workers,
-        batch_size=batch_size,
-        executor=settings.executor,
-        precision=settings.precision,
-        measure_seconds=settings.measure_seconds,
-        cache=settings.cache,
-        limits=limits,
-    )
-    return machine, settings.repository
+def _limits(limits: "Limits", window: float | None) -> "Limits":
+    if window is None:
+        return limits
+    most = max(
+        limits.max_input_bytes, LONG_INPUT_BYTES
+    )  # then a sound or text may be of any length
+    return replace(limits, max_input_bytes=most, max_characters=most)
 
 
 class _Lines:

@@ -1,6 +1,9 @@
 """`triptych batch` as it is typed: what it prints, and how it ends."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,6 +12,8 @@ from typer.testing import CliRunner, Result
 
 from tests.serving.conftest import Tiny
 from triptych.main import app
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +86,20 @@ def test_a_refusal_is_one_line(
     assert done.exit_code == code
     assert reason in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_a_process_of_its_own_leaves_keras_out(triptych, tmp_path: Path) -> None:
+    """Which TensorFlow would import, for seconds. Where a test calls the verb, it does not."""
+    (tmp_path / "t.csv").write_text("text\ngood\n")
+    assert triptych("text", "t.csv", "out").exit_code == 0
+    assert getattr(sys.modules.get("keras"), "__version__", None) != "3.0.0"  # a stand-in's
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "triptych", "batch", "text", "t.csv", "own"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tensorflow.python" in done.stderr
+    assert "keras.src" not in done.stderr
+    assert pq.read_table("own").equals(pq.read_table("out"))
