@@ -75,6 +75,8 @@ def test_events_for_programs(triptych) -> None:
         (["text", "t.csv", "out", "--embed"], 1, "export it again"),
         (["text", "t.csv", "out", "--column", "x"], 1, "it has the columns id, text"),
         (["text", "t.csv", "out", "--max-errors", "0"], 1, "--max-errors"),
+        (["text", "t.csv", "out", "--window", "200000"], 1, "131072 or less"),
+        (["text", "t.csv", "out", "--heat-maps", "maps"], 1, "--dense or --tiles"),
         (["text", "t.csv", "out", "--format", "xls"], 2, "xls"),
     ],
 )
@@ -88,8 +90,8 @@ def test_a_refusal_is_one_line(
     assert "Traceback" not in done.output
 
 
-def test_a_process_of_its_own_leaves_keras_out(triptych, tmp_path: Path) -> None:
-    """Which TensorFlow would import, for seconds. Where a test calls the verb, it does not."""
+def test_a_process_of_its_own_imports_neither_keras_nor_pandas(triptych, tmp_path: Path) -> None:
+    """As TensorFlow and Arrow would, for seconds. Where a test calls the verb, they still do."""
     (tmp_path / "t.csv").write_text("text\ngood\n")
     assert triptych("text", "t.csv", "out").exit_code == 0
     assert getattr(sys.modules.get("keras"), "__version__", None) != "3.0.0"  # a stand-in's
@@ -102,4 +104,5 @@ def test_a_process_of_its_own_leaves_keras_out(triptych, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert "tensorflow.python" in done.stderr
     assert "keras.src" not in done.stderr
+    assert "pandas" not in done.stderr.replace("pandas_compat", "")
     assert pq.read_table("own").equals(pq.read_table("out"))
