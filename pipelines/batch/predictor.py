@@ -260,6 +260,8 @@ class _Call:
             if len(batch) > 1:  # one bad example must fail only itself
                 for alone in batch:
                     self._compute([alone])
+            elif isinstance(raised, InvalidInput):  # of a server
+                batch[0][0].error = str(raised)
             else:
                 logger.exception("%s", batch[0][0].input)
                 batch[0][0].error = _internal(raised)

@@ -140,6 +140,8 @@ def parts_of(
     Args:   preprocess: the artefact's.
     Raises: BatchError if the model takes no such parts.
     """
+    if (rows.tiles or rows.dense) and model.domain != "image":
+        raise BatchError(f"tiles are for pictures, and {model} takes {model.domain}")
     if rows.window is not None:
         hop = rows.window if rows.hop is None else rows.hop
         if model.domain == "audio":
@@ -151,8 +153,6 @@ def parts_of(
         raise BatchError("a hop is that of windows: give their length too (--window)")
     if rows.with_events:
         raise BatchError("events are put together from windows: give their length (--window)")
-    if (rows.tiles or rows.dense) and model.domain != "image":
-        raise BatchError(f"tiles are for pictures, and {model} takes {model.domain}")
     return Tiles(spec.image.height, spec.image.width, limits) if rows.tiles else None
 
 
