@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from triptych.console import fail, hint
+from triptych.console import OWN_PROCESS, fail, hint
+from triptych.machine import machine
 
 if TYPE_CHECKING:
     from pipelines.batch.events import Event, Summary
-    from pipelines.batch.options import Machine
+    from serving.runtime.decoding import Limits
 
 EXAMPLE = (
     "Example: triptych batch cifar10 photos/ labels/\n\n"
     "On several machines: triptych batch cifar10 s3://bucket/photos s3://bucket/labels --engine ray"
 )
 MOST_LABELS = 12  # of the summary
-LONG_SOUND_BYTES = 2**30  # a recording that is cut into windows may have
+LONG_INPUT_BYTES = 2**30  # that a recording or text may have which is cut into windows
 
 
 def command(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A name in --repository, or a SavedModel's folder.")],
     given: Annotated[
         str,
@@ -48,11 +50,13 @@ def command(
     embed: Annotated[bool, typer.Option("--embed", help="Add the network's embedding.")] = False,
     window: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="A row for each window of a sound.", min=0.001),
+        typer.Option(
+            metavar="N", help="A row for each N seconds of a sound or tokens of a text.", min=0.001
+        ),
     ] = None,
     hop: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="From a window to the next; default its length."),
+        typer.Option(metavar="N", help="From a window to the next; default its length."),
     ] = None,
     events: Annotated[
         bool, typer.Option("--events", help="Put neighbouring windows of one label together.")
@@ -60,6 +64,16 @@ def command(
     tiles: Annotated[
         bool, typer.Option("--tiles", help="A row for each tile of a large picture.")
     ] = False,
+    dense: Annotated[
+        bool,
+        typer.Option("--dense", help="A row for each window of a large picture, in one pass."),
+    ] = False,
+    heat_maps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="Draw the rows of --dense or --tiles over each picture."
+        ),
+    ] = None,
     column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of a table: of texts, or of paths.")
     ] = None,
@@ -99,13 +113,24 @@ def command(
     Ends with 0 once each input has its row, 1 if it can't go on, 130 if it is interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if context.obj is OWN_PROCESS and engine == "local":
+        from serving.lean import leave_out_training
+
+        leave_out_training()
     try:
         from pipelines.batch.errors import BatchError
         from pipelines.batch.job import run
         from pipelines.batch.options import Job, Rows
     except ImportError as error:
         fail(f"batch needs the extra: pip install 'triptych[cpu,batch]' ({error})")
-    machine, default_repository = _machine(workers, batch_size, window)
+    computing, default_repository = machine()
+    computing = replace(
+        computing,
+        threads=workers or computing.threads,
+        actors=workers,
+        batch_size=batch_size,
+        limits=_limits(computing.limits, window),
+    )
     job = Job(
         model,
         given,
@@ -117,8 +142,9 @@ def command(
         limit=limit,
         shard_inputs=shard_rows,
         max_errors=max_errors,
-        rows=Rows(top_k, all_scores, embed, window, hop, events, tiles),
-        machine=machine,
+        rows=Rows(top_k, all_scores, embed, window, hop, events, tiles, dense),
+        heat_maps=heat_maps,
+        machine=computing,
         engine=engine,
         server=server,
     )
@@ -134,34 +160,13 @@ def command(
         _show(summary)
 
 
-def _machine(
-    workers: int | None, batch_size: int | None, window: float | None
-) -> "tuple[Machine, Path]":
-    """By the server's TRIPTYCH_* variables, as far as they are of use here; and its repository."""
-    from pydantic import ValidationError
-
-    from pipelines.batch.options import Machine
-    from serving.settings import Settings, explain
-
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        fail(explain(error), 2)
-    limits = settings.limits
-    if window is not None:  # then a sound may be of any length
-        most = max(limits.max_input_bytes, LONG_SOUND_BYTES)
-        limits = replace(limits, max_input_bytes=most)
-    machine = Machine(
-        threads=workers or settings.threads,
-        actors=workers,
-        batch_size=batch_size,
-        executor=settings.executor,
-        precision=settings.precision,
-        measure_seconds=settings.measure_seconds,
-        cache=settings.cache,
-        limits=limits,
-    )
-    return machine, settings.repository
+def _limits(limits: "Limits", window: float | None) -> "Limits":
+    if window is None:
+        return limits
+    most = max(
+        limits.max_input_bytes, LONG_INPUT_BYTES
+    )  # then a sound or text may be of any length
+    return replace(limits, max_input_bytes=most, max_characters=most)
 
 
 class _Lines:

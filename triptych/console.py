@@ -5,6 +5,10 @@ from typing import Any, NoReturn
 
 import typer
 
+# Of a command's context, where the process is the command line's own: what it does to the process,
+# it does to nobody else.
+OWN_PROCESS = object()
+
 
 def fail(message: object, code: int = 1) -> NoReturn:
     """One line that says what is wrong and what to do; never a stack trace."""

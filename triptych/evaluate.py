@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from triptych.console import fail, hint
+from triptych.machine import machine
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,36 +58,28 @@ def command(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from pipelines.batch.errors import BatchError
+        from pipelines.batch.options import Rows
         from pipelines.batch.predictor import Predictor
         from pipelines.datasets import DatasetError
         from pipelines.evaluation.evaluate import EvaluationError, evaluate
         from pipelines.evaluation.report import as_dict, to_json, write_report
     except ImportError as error:
         fail(f"evaluation needs the extra: pip install 'triptych[cpu,evaluate]' ({error})")
-    from pydantic import ValidationError
     from rich.console import Console
     from rich.progress import Progress
 
-    from serving.settings import Settings, explain
-
-    try:
-        settings = Settings()  # the server's: what is measured is what it would answer
-    except ValidationError as error:
-        fail(explain(error), 2)
+    computing, default_repository = (
+        machine()
+    )  # a server's: what is measured is what it would answer
     again = shlex.join(["triptych", *sys.argv[1:]])
     try:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)  # now, and not after all the work
-        predictor = Predictor(
+        predictor = Predictor.on(
+            computing,
             model,
-            repository=repository or settings.repository,
-            all_scores=True,
-            threads=settings.threads,
-            executor=settings.executor,
-            precision=settings.precision,
-            measure_seconds=settings.measure_seconds,
-            cache=settings.cache,
-            limits=settings.limits,
+            Rows(all_scores=True),
+            repository=repository or default_repository,
         )
         console = Console(stderr=True)
         shown = Progress(

@@ -1,7 +1,7 @@
 """`triptych` and its verbs. Each imports what it needs when it runs, so that --help is quick."""
 
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,8 +20,17 @@ from triptych import (
     serve,
     train,
 )
+from triptych.console import OWN_PROCESS
 
-app = typer.Typer(
+
+class _App(typer.Typer):
+    """Called, as the installed command is, it has the process to itself; invoked by a test, not."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return super().__call__(*arguments, obj=OWN_PROCESS, **options)
+
+
+app = _App(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -1,6 +1,7 @@
 """A run, from what is asked for to its summary: source, engine and output put together."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from time import perf_counter
@@ -14,6 +15,7 @@ from pipelines.batch.schema import ModelIdentity
 from pipelines.batch.shards import Output
 from pipelines.batch.sources import open_source
 from pipelines.batch.sources.item import Item
+from pipelines.batch.storage import is_url
 
 
 class Engine(Protocol):
@@ -35,6 +37,11 @@ def run(job: Job, tell: Tell = lambda event: None) -> Summary:
             on from there.
     """
     began = perf_counter()
+    if job.heat_maps is not None and _inside(job.heat_maps, job.output):
+        raise BatchError(
+            f"the heat maps' folder, {job.heat_maps}, is in {job.output}, where readers of rows "
+            "take each file for rows: give another one"
+        )
     engine = _engine(job)
     model = engine.model
     try:
@@ -84,6 +91,11 @@ def run(job: Job, tell: Tell = lambda event: None) -> Summary:
         output.close()
     tell(summary)
     return summary
+
+
+def _inside(path: str, folder: str) -> bool:
+    path, folder = (each if is_url(each) else os.path.realpath(each) for each in (path, folder))
+    return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def _engine(job: Job) -> Engine:

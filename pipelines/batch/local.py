@@ -9,7 +9,7 @@ while it decodes, no lane has to wait for one that hands its results on.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from pipelines.batch.account import Account
 from pipelines.batch.events import Tally, examples_of
 from pipelines.batch.formats import counts, encode
 from pipelines.batch.model import find_version
-from pipelines.batch.options import Job
+from pipelines.batch.options import Job, Rows
 from pipelines.batch.predictor import Predictor
 from pipelines.batch.reading import Chunk, chunks, read
 from pipelines.batch.shards import Output
@@ -45,7 +45,7 @@ class LocalEngine:
         self._predictor.account = self.account
 
     def write(self, items: Iterator[Item], output: Output, tally: Tally) -> None:
-        rows = chunk_rows(self._predictor)
+        rows = chunk_rows(self._predictor, self._job.rows)
         limits = self._job.machine.limits
         results = predict_all(
             chunks(items, self._job.shard_inputs, frozenset(output.done), rows),
@@ -58,22 +58,14 @@ class LocalEngine:
 
 
 def open_predictor(job: Job, folder: Path, threads: int | None) -> Predictor:
-    machine = job.machine
-    return Predictor(
-        folder,
-        **asdict(job.rows),
-        threads=threads,
-        batch_size=machine.batch_size,
-        executor=machine.executor,
-        precision=machine.precision,
-        measure_seconds=machine.measure_seconds,
-        cache=machine.cache,
-        limits=machine.limits,
-    )
+    machine = replace(job.machine, threads=threads)
+    return Predictor.on(machine, folder, job.rows, heat_maps=job.heat_maps)
 
 
-def chunk_rows(predictor: Predictor) -> int:
+def chunk_rows(predictor: Predictor, rows: Rows) -> int:
     """Enough for batches of one shape, and so few that none waits long for the last of a run."""
+    if rows.dense:
+        return 1  # each is many rows, and computed by itself
     rows = CHUNK_ROWS
     if predictor.examples_per_second:
         rows = min(rows, round(CHUNK_SECONDS * predictor.examples_per_second / predictor.lanes))

@@ -13,15 +13,19 @@ SHARD_INPUTS = 2000
 
 @dataclass(frozen=True)
 class Rows:
-    """What changes rows, and so has to be the same where a run goes on."""
+    """What changes rows, and so has to be the same where a run goes on.
+
+    window, hop: seconds of a sound, tokens of a text.
+    """
 
     top_k: int = 5
     all_scores: bool = False
     embed: bool = False
-    window_seconds: float | None = None
-    hop_seconds: float | None = None
+    window: float | None = None
+    hop: float | None = None
     with_events: bool = False
     tiles: bool = False
+    dense: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Job:
     model: a folder, or a name in `repository`, or of `server` ("HOST:PORT").
     given, output: INPUT and OUTPUT of the command line, paths or URLs.
     limit: of inputs, the first; max_errors: in this run, before it ends.
+    heat_maps: a folder, path or URL, for a picture of each input's windows.
     """
 
     model: str
@@ -57,6 +62,7 @@ class Job:
     shard_inputs: int = SHARD_INPUTS
     max_errors: int | None = None
     rows: Rows = Rows()
+    heat_maps: str | None = None
     machine: Machine = field(default_factory=Machine)
     engine: Literal["local", "ray"] = "local"
     server: str | None = None

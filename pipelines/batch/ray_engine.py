@@ -45,8 +45,12 @@ class RayEngine:
     """Model, input and output must be where every machine of the cluster finds them."""
 
     def __init__(self, job: Job) -> None:
-        output = job.output if is_url(job.output) else os.path.abspath(job.output)
-        self._job = replace(job, output=output)
+        maps = job.heat_maps
+        self._job = replace(
+            job,
+            output=_everywhere(job.output),
+            heat_maps=None if maps is None else _everywhere(maps),
+        )
         self._folder, self.model, self.notes = find_version(job.model, job.repository)
         self.account = Account()
 
@@ -118,7 +122,7 @@ class ShardWriter:
     def _write(self, shard: int, items: list[Item]) -> dict[str, Any]:
         account = self._predictor.account = Account()
         results = predict_all(
-            chunks(items, len(items), frozenset(), chunk_rows(self._predictor)),
+            chunks(items, len(items), frozenset(), chunk_rows(self._predictor, self._job.rows)),
             self._predictor,
             workers=self._predictor.lanes,
             limits=self._job.machine.limits,
@@ -150,6 +154,8 @@ def _shards(items: Iterator[Item], size: int) -> Iterator[tuple[int, list[Item]]
 
 def _absolute(item: Item) -> Item:
     """As the actors have a working directory of their own."""
-    if item.path is None or is_url(item.path):
-        return item
-    return item._replace(path=os.path.abspath(item.path))
+    return item if item.path is None else item._replace(path=_everywhere(item.path))
+
+
+def _everywhere(path: str) -> str:
+    return path if is_url(path) else os.path.abspath(path)

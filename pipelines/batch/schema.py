@@ -5,7 +5,7 @@ labels      list<string>    the best first; null with an error, as all that foll
 scores      list<float32>   of these labels, after softmax
 all_scores  list<float32>   of all labels, in the model's order      (if asked for)
 embedding   list<float32>   what the network's head sees             (if asked for)
-...                         which part of the input, as pipelines/batch/windows.py says
+...                         which part of the input, as windows.py and text_windows.py say
 error       string          null where the input was classified
 """
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 
 FLOATS = pa.list_(pa.float32())
 PREFIX = "triptych."  # of the schema's metadata
+BOX = tuple(pa.field(name, pa.int32()) for name in ("top", "left", "bottom", "right"))
 
 
 @dataclass(frozen=True)

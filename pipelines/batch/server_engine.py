@@ -1,7 +1,8 @@
 """The engine of a running server: what is read here is classified there, on a pipelined stream.
 
 The rows are those of the other engines. One version answers all of them, the one that was the
-newest when the run began.
+newest when the run began. Of windows, tiles and embeddings the stream's protocol knows nothing:
+remote.py has another for these.
 """
 
 import time
@@ -12,27 +13,31 @@ import grpc
 import pyarrow as pa
 
 from pipelines.batch.account import Account
-from pipelines.batch.errors import BatchError
 from pipelines.batch.events import Tally
 from pipelines.batch.local import CHUNK_ROWS, predict_all, write_shards
-from pipelines.batch.model import identity
-from pipelines.batch.options import Job
+from pipelines.batch.options import Job, Rows
+from pipelines.batch.predictor import TablePredictor
 from pipelines.batch.reading import chunks
+from pipelines.batch.remote import (
+    CALL_SECONDS,
+    FIRST_WAIT_SECONDS,
+    PASSING,
+    REQUEST_BYTES,
+    TOO_LARGE,
+    TRIES,
+    Code,
+    RemoteVersion,
+    Server,
+    reason_of,
+)
 from pipelines.batch.schema import Columns, ModelIdentity, Row
 from pipelines.batch.shards import Output
 from pipelines.batch.sources.item import Item
-from protos.triptych.v1 import classifier_pb2, classifier_pb2_grpc
+from protos.triptych.v1 import classifier_pb2
 
 STREAMS = 4  # that are open at once
 REQUEST_INPUTS = 16
-REQUEST_BYTES = 4 * 2**20
-CALL_SECONDS = 600.0
-TRIES = 8
-FIRST_WAIT_SECONDS = 0.1  # between two tries, then twice as long each time
-Code = grpc.StatusCode
-# The server has too much to do, or is being replaced: a later try may go well.
-PASSING = (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
-TOO_LARGE = "larger than max"  # gRPC's words; a full queue has the same status
+BATCH = 32  # examples that are sent together, where they are examples
 NUMBERS = {code.value[0]: code for code in Code}
 
 Indices = list[int]  # of rows: the inputs of one request
@@ -45,37 +50,44 @@ class ServerEngine:
     def __init__(self, job: Job) -> None:
         assert job.server is not None
         rows = job.rows
-        if rows.embed or rows.window_seconds is not None or rows.tiles or rows.with_events:
-            raise BatchError(
-                "a server gives labels and scores of whole inputs: leave --server out for "
-                "embeddings, windows, events and tiles"
-            )
+        limits = job.machine.limits
         self._job = job
         self.notes: tuple[str, ...] = ()
         self.account = Account()
-        self._predictor = ServerPredictor(
-            job.server, job.model, top_k=rows.top_k, all_scores=rows.all_scores
-        )
-        self.model = self._predictor.model
+        server = Server(job.server)
+        self.model, manifest = server.find(job.model)
+        self._predictor: ServerPredictor | TablePredictor
+        if rows == Rows(rows.top_k, rows.all_scores) and job.heat_maps is None:
+            self._predictor = ServerPredictor(
+                server, self.model, top_k=rows.top_k, all_scores=rows.all_scores
+            )
+            self._predict = self._timed
+        else:
+            size = job.machine.batch_size or BATCH
+            version = RemoteVersion(server, self.model, manifest, limits)
+            self._predictor = TablePredictor(version, self.model, rows, size, limits, job.heat_maps)
+            self._predictor.account = self.account
+            self._predict = self._predictor
 
     def open(self) -> None:
         pass
 
     def write(self, items: Iterator[Item], output: Output, tally: Tally) -> None:
-        rows = self._job.machine.batch_size or CHUNK_ROWS
-
-        def predict(table: pa.Table) -> pa.Table:
-            with self.account.timed("compute"):
-                return self._predictor(table)
-
         results = predict_all(
-            chunks(items, self._job.shard_inputs, frozenset(output.done), rows),
-            predict,
-            workers=STREAMS,
+            chunks(items, self._job.shard_inputs, frozenset(output.done), self._rows()),
+            self._predict,
+            workers=self._predictor.lanes,
             limits=self._job.machine.limits,
             account=self.account,
         )
         write_shards(results, output, tally, self.account)
+
+    def _rows(self) -> int:
+        return 1 if self._job.rows.dense else self._job.machine.batch_size or CHUNK_ROWS
+
+    def _timed(self, table: pa.Table) -> pa.Table:
+        with self.account.timed("compute"):
+            return self._predictor(table)
 
 
 class ServerPredictor:
@@ -84,16 +96,14 @@ class ServerPredictor:
     Raises: BatchError if the server or the model is not there, or does not come back.
     """
 
+    lanes = STREAMS
+
     def __init__(
-        self, address: str, model: str, *, top_k: int = 5, all_scores: bool = False
+        self, server: Server, model: ModelIdentity, *, top_k: int = 5, all_scores: bool = False
     ) -> None:
-        self._address = address
+        self._server = server
         self._top_k = top_k
-        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-        if address.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]"):
-            options.append(("grpc.enable_http_proxy", 0))
-        self._stub = classifier_pb2_grpc.ClassifierStub(grpc.insecure_channel(address, options))
-        self.model = self._find(model)
+        self.model = model
         self._columns = Columns(all_scores)
         self.schema = self._columns.schema(self.model)
 
@@ -108,29 +118,6 @@ class ServerPredictor:
                 row.error = "there is no data"
         _Sending(self, rows, contents).run()
         return self._columns.table(rows, self.schema)
-
-    def _find(self, model: str) -> ModelIdentity:
-        name, _, number = model.rpartition("/")
-        request = classifier_pb2.GetModelRequest(model=model)
-        if name and number.isdecimal():
-            request = classifier_pb2.GetModelRequest(model=name, version=int(number))
-        try:
-            answer = self._stub.GetModel(request, timeout=30)
-        except grpc.RpcError as error:
-            raise self._failed(_reason(error)) from None
-        ready = [
-            v.version for v in answer.versions if v.state == classifier_pb2.VersionStatus.READY
-        ]
-        version = request.version if request.HasField("version") else max(ready, default=0)
-        if version not in ready:
-            raise BatchError(f"{self._address} has no version of {model} that is ready")
-        return identity(answer.manifest, version)
-
-    def _failed(self, reason: str) -> BatchError:
-        return BatchError(
-            f"the server at {self._address} does not answer ({reason}): see that it runs "
-            "and has the model; the same command goes on"
-        )
 
     def _request(self, contents: Iterable[bytes | str]) -> classifier_pb2.ClassifyRequest:
         top_k = len(self.model.labels) if self._columns.all_scores else self._top_k
@@ -178,7 +165,7 @@ class _Sending:
                 tries, wait = 0, FIRST_WAIT_SECONDS
             tries += 1
             if tries >= TRIES:
-                raise self._predictor._failed(passing)
+                raise self._predictor._server.failed(passing)
             time.sleep(wait)
             wait *= 2
 
@@ -206,7 +193,7 @@ class _Sending:
         again: list[Indices] = []
         passing = None
         try:
-            for answer in self._predictor._stub.ClassifyStream(
+            for answer in self._predictor._server.classifier.ClassifyStream(
                 iter(messages), timeout=CALL_SECONDS
             ):
                 request = unanswered.pop(answer.id)
@@ -219,7 +206,7 @@ class _Sending:
                 passing = passing or outcome[1]
         except grpc.RpcError as error:
             left = list(unanswered.values())
-            if TOO_LARGE in _reason(error):
+            if TOO_LARGE in reason_of(error):
                 if max(map(len, left)) > 1:
                     return [*again, *([i] for request in left for i in request)], passing
                 for request in left:  # one of them; alone, each has its own answer
@@ -227,17 +214,19 @@ class _Sending:
                     again += outcome[0]
                     passing = passing or outcome[1]
             elif error.code() in PASSING:
-                return again + left, _reason(error)
+                return again + left, reason_of(error)
             else:
-                raise self._predictor._failed(_reason(error)) from None
+                raise self._predictor._server.failed(reason_of(error)) from None
         return again, passing
 
     def _call(self, request: Indices) -> Outcome:
         try:
-            answer = self._predictor._stub.Classify(self._message(request), timeout=CALL_SECONDS)
+            answer = self._predictor._server.classifier.Classify(
+                self._message(request), timeout=CALL_SECONDS
+            )
         except grpc.RpcError as error:
-            code = Code.INVALID_ARGUMENT if TOO_LARGE in _reason(error) else error.code()
-            return self._refused(request, code, _reason(error))
+            code = Code.INVALID_ARGUMENT if TOO_LARGE in reason_of(error) else error.code()
+            return self._refused(request, code, reason_of(error))
         return self._take(request, answer.results)
 
     def _take(self, request: Indices, results: Sequence[classifier_pb2.Result]) -> Outcome:
@@ -256,7 +245,7 @@ class _Sending:
         if code in PASSING:
             return [request], reason
         if code is Code.NOT_FOUND:
-            raise self._predictor._failed(reason)
+            raise self._predictor._server.failed(reason)
         if len(request) > 1:  # not one could be classified: alone, each has its own reason
             return [[index] for index in request], None
         self._rows[request[0]].error = reason.removeprefix("input 0: ")
@@ -264,7 +253,3 @@ class _Sending:
 
     def _message(self, request: Indices) -> classifier_pb2.ClassifyRequest:
         return self._predictor._request([self._contents[index] or b"" for index in request])
-
-
-def _reason(error: grpc.RpcError) -> str:
-    return error.details() or error.code().name

@@ -146,8 +146,11 @@ class Local:
         self._path = Path(given)
         self._lock: IO[str] | None = None
 
-    def open(self) -> list[str]:
+    def make(self) -> None:
         self._path.mkdir(parents=True, exist_ok=True)
+
+    def open(self) -> list[str]:
+        self.make()
         self._lock = (self._path / LOCK).open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,9 +196,12 @@ class Remote:
         self._files, place = resolve(given)
         self._place = place.rstrip("/")
 
-    def open(self) -> list[str]:
+    def make(self) -> None:
         if self._files.type_name != "s3":  # where there are no folders
             self._files.create_dir(self._place, recursive=True)
+
+    def open(self) -> list[str]:
+        self.make()
         found = self._files.get_file_info(fs.FileSelector(self._place, allow_not_found=True))
         return [info.base_name for info in found if info.is_file]
 

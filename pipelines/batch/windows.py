@@ -1,11 +1,12 @@
 """Inputs that are longer or larger than what a network sees at once: which parts of them are rows.
 
-Sounds by windows of time, pictures by tiles; each part is then decoded input like any other. And
-events: neighbouring windows with one answer, put together.
+Sounds by windows of time, pictures by tiles, texts as text_windows.py says; each part is then
+decoded input like any other. And events: neighbouring windows with one answer, put together. All
+windows of a picture at once are dense.py's.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -13,8 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import soxr
 
+from pipelines.batch.dense import starts
 from pipelines.batch.errors import BatchError
-from pipelines.batch.schema import ModelIdentity, Row
+from pipelines.batch.options import Rows
+from pipelines.batch.schema import BOX, ModelIdentity, Row
+from pipelines.batch.text_windows import TextWindows
 from protos.triptych.v1 import manifest_pb2
 from serving.errors import InvalidInput
 from serving.runtime.decoding import (
@@ -29,7 +33,6 @@ from serving.runtime.servable import Decoded
 
 BLOCK_SECONDS = 10.0  # of a recording that are decoded at once
 TIMES = (pa.field("start_seconds", pa.float64()), pa.field("end_seconds", pa.float64()))
-BOX = tuple(pa.field(name, pa.int32()) for name in ("top", "left", "bottom", "right"))
 
 Part = tuple[Decoded, tuple[float, ...]]  # and the values of the position's columns
 
@@ -118,41 +121,39 @@ class Tiles:
         if isinstance(item, str):
             raise InvalidInput(f"this model takes image, and a text was given: give {IMAGES}")
         image = decode_image(item, self._limits)
-        rows = _starts(image.shape[0], self._height)
-        columns = _starts(image.shape[1], self._width)
+        rows = starts(image.shape[0], self._height)
+        columns = starts(image.shape[1], self._width)
         for top, left in itertools.product(rows, columns):
             tile = image[top : top + self._height, left : left + self._width]
             yield tile, (top, left, top + tile.shape[0], left + tile.shape[1])
-
-
-def _starts(size: int, step: int) -> list[int]:
-    if size <= step:
-        return [0]
-    starts = list(range(0, size - step + 1, step))
-    return starts if starts[-1] + step == size else [*starts, size - step]
 
 
 def parts_of(
     model: ModelIdentity,
     spec: manifest_pb2.InputSpec,
     limits: Limits,
-    window_seconds: float | None,
-    hop_seconds: float | None,
-    tiles: bool,
+    rows: Rows,
+    preprocess: Callable[[str], npt.NDArray[np.int32]],
 ) -> Parts | None:
-    """None: each input is one row.  Raises: BatchError if the model takes no such parts."""
-    if window_seconds is not None:
-        if model.domain != "audio":
-            raise BatchError(f"windows of seconds are for sounds, and {model} takes {model.domain}")
-        hop_seconds = window_seconds if hop_seconds is None else hop_seconds
-        return SoundWindows(window_seconds, hop_seconds, spec.audio.sample_rate_hz, limits)
-    if hop_seconds is not None:
+    """None: each input is one row.
+
+    Args:   preprocess: the artefact's.
+    Raises: BatchError if the model takes no such parts.
+    """
+    if (rows.tiles or rows.dense) and model.domain != "image":
+        raise BatchError(f"tiles are for pictures, and {model} takes {model.domain}")
+    if rows.window is not None:
+        hop = rows.window if rows.hop is None else rows.hop
+        if model.domain == "audio":
+            return SoundWindows(rows.window, hop, spec.audio.sample_rate_hz, limits)
+        if model.domain == "text":
+            return TextWindows(rows.window, hop, spec.text.max_tokens, preprocess, limits)
+        raise BatchError(f"windows are for sounds and texts, and {model} takes {model.domain}")
+    if rows.hop is not None:
         raise BatchError("a hop is that of windows: give their length too (--window)")
-    if tiles:
-        if model.domain != "image":
-            raise BatchError(f"tiles are for pictures, and {model} takes {model.domain}")
-        return Tiles(spec.image.height, spec.image.width, limits)
-    return None
+    if rows.with_events:
+        raise BatchError("events are put together from windows: give their length (--window)")
+    return Tiles(spec.image.height, spec.image.width, limits) if rows.tiles else None
 
 
 Scored = tuple[Row, npt.NDArray[np.float32] | None]  # a part, and the scores of all classes

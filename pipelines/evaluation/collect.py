@@ -3,9 +3,8 @@
 An example is measured or it is left out with a reason; there is nothing between.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +14,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.batch.account import Account
+from pipelines.batch.local import Predict, predict_all
+from pipelines.batch.reading import chunks
+from pipelines.batch.sources.item import Item
+from pipelines.batch.storage import describe
 from pipelines.datasets import Labelled
+from pipelines.datasets.dataset import Example
+from serving.runtime.decoding import DEFAULT_LIMITS, Limits
 
 TABLE_ROWS = 64
-TABLE_BYTES = 16 * 2**20  # of files; a table is closed by the one that reaches it
-
-Predict = Callable[[pa.Table], pa.Table]
 
 
 class LeftOut(NamedTuple):
@@ -40,99 +43,54 @@ class Answers:
     unknown: dict[str, int]  # class that the model has no label for -> its examples, not measured
 
 
-class _Row(NamedTuple):
-    source: Path | str
-    true: int
-    label: str
-    data: bytes | str | None
-    error: str | None
-
-
 def collect(
     predict: Predict,
     data: Labelled,
     labels: Sequence[str],
     threads: int = 1,
     advance: Callable[[int], object] = lambda count: None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Answers:
     """
     Args: predict: a Predictor of one row an input, with all scores; called from `threads` at once;
           labels:  the model's, which need not be the data's, nor in their order;
-          advance: is told how many more examples are done.
+          advance: is told how many more examples are done;
+          limits:  of a file.
     """
     class_ids = {label: i for i, label in enumerate(labels)}
     unknown = Counter(
         label for e in data.examples if (label := data.labels[e.class_id]) not in class_ids
     )
     advance(unknown.total())
+    known = [e for e in data.examples if data.labels[e.class_id] in class_ids]
     left_out: list[LeftOut] = []
     true: list[int] = []
     sources: list[Path | str] = []
     scores = [np.empty((0, len(labels)), np.float32)]
-    for rows, answers in _answered(predict, _tables(_read(data, class_ids)), threads):
-        for row, error in zip(rows, answers["error"].to_pylist(), strict=True):
+    given = chunks(map(_item, known), max(1, len(known)), frozenset(), TABLE_ROWS)
+    answered = predict_all(given, predict, workers=threads, limits=limits, account=Account())
+    examples = iter(known)
+    for chunk, answers in answered:
+        for error in answers["error"].to_pylist():
+            example = next(examples)
+            label = data.labels[example.class_id]
             if error is not None:
-                left_out.append(LeftOut(_name(row.source), row.label, error))
+                left_out.append(LeftOut(_name(example.source), label, error))
             else:
-                true.append(row.true)
-                sources.append(row.source)
+                true.append(class_ids[label])
+                sources.append(example.source)
         scores.append(_scores(answers, len(labels)))
-        advance(len(rows))
+        advance(len(chunk.items))
     every = np.concatenate(scores)
     return Answers(np.array(true, np.int64), every, sources, left_out, dict(unknown))
 
 
-def _read(data: Labelled, class_ids: dict[str, int]) -> Iterator[_Row]:
-    for source, class_id in data.examples:
-        label = data.labels[class_id]
-        if label not in class_ids:
-            continue
-        content: bytes | str | None = None
-        error = None
-        try:
-            content = source if isinstance(source, str) else source.read_bytes()
-        except OSError as failure:
-            error = f"cannot be read: {failure.strerror}"
-        yield _Row(source, class_ids[label], label, content, error)
-
-
-def _tables(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
-    table: list[_Row] = []
-    size = 0
-    for row in rows:
-        table.append(row)
-        size += len(row.data or "")
-        if len(table) == TABLE_ROWS or size >= TABLE_BYTES:
-            yield table
-            table, size = [], 0
-    if table:
-        yield table
-
-
-def _answered(
-    predict: Predict, tables: Iterable[list[_Row]], threads: int
-) -> Iterator[tuple[list[_Row], pa.Table]]:
-    """In order, with at most two tables a thread in memory."""
-    pending: deque[tuple[list[_Row], Future[pa.Table]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for rows in tables:
-            pending.append((rows, pool.submit(predict, _table(rows))))
-            if len(pending) >= 2 * threads:
-                rows, future = pending.popleft()
-                yield rows, future.result()
-        for rows, future in pending:
-            yield rows, future.result()
-
-
-def _table(rows: Sequence[_Row]) -> pa.Table:
-    kind = pa.string() if isinstance(rows[0].source, str) else pa.binary()
-    return pa.table(
-        {
-            "input": pa.array([_name(row.source) for row in rows], pa.string()),
-            "data": pa.array([row.data for row in rows], kind),
-            "error": pa.array([row.error for row in rows], pa.string()),
-        }
-    )
+def _item(example: Example) -> Item:
+    source = example.source
+    if isinstance(source, str):
+        return Item(source, data=source)
+    found = describe(str(source))
+    return Item(_name(source), str(source), size=found.size if found else 0)
 
 
 def _name(source: Path | str) -> str:

@@ -44,6 +44,8 @@ class Wish(NamedTuple):
                within BF16_SCORE_TOLERANCE.
     threads:   of all lanes together.
     seconds:   that measuring may take.
+    lone_calls: there may be calls that no other runs beside, and they shall have all threads: that
+               takes a compilation of its own, and its memory.
     """
 
     executor: str = "openvino"
@@ -51,6 +53,7 @@ class Wish(NamedTuple):
     threads: int = 1
     max_batch_size: int = 32
     seconds: float = 2.0
+    lone_calls: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ class _Opening:
         self._reasons: list[str] = []
 
     def open(self) -> tuple[Executor, Report]:
-        key = f"report {self._key} {self._wish} {sorted(EXECUTORS)} {here()}"
+        wish = self._wish._replace(lone_calls=True)  # nothing is measured of these
+        key = f"report {self._key} {wish} {sorted(EXECUTORS)} {here()}"
         remembered = self._recall(key)
         if remembered is not None:
             executor = self._try(remembered.executor, remembered.precision)
@@ -148,7 +152,12 @@ class _Opening:
         executor = None
         try:
             executor = EXECUTORS[name](
-                self._signature, precision, self._wish.threads, self._cache, self._key
+                self._signature,
+                precision,
+                self._wish.threads,
+                self._cache,
+                self._key,
+                self._wish.lone_calls,
             )
             for probe in self._probes:  # what compiles need not run
                 executor.run(probe)

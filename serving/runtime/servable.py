@@ -153,6 +153,9 @@ class Servable:
     def best_batch_size(self) -> int:
         return self.report.best_batch_size
 
+    def has(self, endpoint: str) -> bool:
+        return endpoint in self.endpoints
+
     def endpoint(self, name: str) -> Endpoint:
         """Raises: InvalidInput, with the names that there are."""
         if name not in self.endpoints:

@@ -16,8 +16,13 @@ def thread_budget(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int
 
     A 40-core host with a limit of 4 CPUs gives 4: more threads would be throttled together.
     """
+    return max(1, ceil(min(processors(), _quota(cgroups, membership))))
+
+
+def processors() -> int:
+    """That the scheduler allows this process."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, ceil(min(allowed or 1, _quota(cgroups, membership))))
+    return allowed or 1
 
 
 def _quota(cgroups: Path, membership: Path) -> float:

@@ -1,6 +1,9 @@
 """`triptych batch` as it is typed: what it prints, and how it ends."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,6 +12,8 @@ from typer.testing import CliRunner, Result
 
 from tests.serving.conftest import Tiny
 from triptych.main import app
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +75,8 @@ def test_events_for_programs(triptych) -> None:
         (["text", "t.csv", "out", "--embed"], 1, "export it again"),
         (["text", "t.csv", "out", "--column", "x"], 1, "it has the columns id, text"),
         (["text", "t.csv", "out", "--max-errors", "0"], 1, "--max-errors"),
+        (["text", "t.csv", "out", "--window", "200000"], 1, "131072 or less"),
+        (["text", "t.csv", "out", "--heat-maps", "maps"], 1, "--dense or --tiles"),
         (["text", "t.csv", "out", "--format", "xls"], 2, "xls"),
     ],
 )
@@ -81,3 +88,21 @@ def test_a_refusal_is_one_line(
     assert done.exit_code == code
     assert reason in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_a_process_of_its_own_imports_neither_keras_nor_pandas(triptych, tmp_path: Path) -> None:
+    """As TensorFlow and Arrow would, for seconds. Where a test calls the verb, they still do."""
+    (tmp_path / "t.csv").write_text("text\ngood\n")
+    assert triptych("text", "t.csv", "out").exit_code == 0
+    assert getattr(sys.modules.get("keras"), "__version__", None) != "3.0.0"  # a stand-in's
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "triptych", "batch", "text", "t.csv", "own"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tensorflow.python" in done.stderr
+    assert "keras.src" not in done.stderr
+    assert "pandas" not in done.stderr.replace("pandas_compat", "")
+    assert pq.read_table("own").equals(pq.read_table("out"))

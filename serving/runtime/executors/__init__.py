@@ -41,20 +41,25 @@ def joined(parts: Sequence[Tensors]) -> Tensors:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _openvino(signature: Any, precision: str, threads: int, cache: Cache, key: str) -> Executor:
+def _openvino(
+    signature: Any, precision: str, threads: int, cache: Cache, key: str, lone_calls: bool
+) -> Executor:
     from serving.runtime.executors.openvino import open_signature
 
-    return open_signature(signature, precision, threads, cache, key)
+    return open_signature(signature, precision, threads, cache, key, lone_calls)
 
 
-def _tensorflow(signature: Any, precision: str, threads: int, cache: Cache, key: str) -> Executor:
+def _tensorflow(
+    signature: Any, precision: str, threads: int, cache: Cache, key: str, lone_calls: bool
+) -> Executor:
     from serving.runtime.executors.tensorflow import TensorFlowExecutor
 
     return TensorFlowExecutor(signature, lanes=threads)
 
 
 # Each opens a signature in a precision, with so many threads; the key names its weights and graph.
-EXECUTORS: dict[str, Callable[[Any, str, int, Cache, str], Executor]] = {
+# The last says whether calls that are alone shall have all threads.
+EXECUTORS: dict[str, Callable[[Any, str, int, Cache, str, bool], Executor]] = {
     "openvino": _openvino,
     "tensorflow": _tensorflow,
 }

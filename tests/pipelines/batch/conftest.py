@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipelines.batch.options import Job, Machine
-from tests.serving.conftest import Tiny
+from tests.serving.conftest import Tiny, png
 
 # Of the same outcome on each machine: nothing is measured, and nothing kept.
 OPENING = {"executor": "openvino", "measure_seconds": 0.0, "cache": None}
@@ -62,3 +62,33 @@ def large_pictures(folder: Path, number: int, side: int) -> None:
     for seed in range(number):
         pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{seed:03}.png", compress_level=1)
+
+
+@pytest.fixture(scope="session")
+def scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of `scan`: 8x8 pixels, stride 2, with the endpoints `dense` and `embed`."""
+    import keras
+
+    from pipelines.export import write_version
+    from pipelines.preprocessing.image import ImagePreprocessing
+    from protos.triptych.v1 import manifest_pb2
+
+    keras.utils.set_random_seed(4)
+    network = keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.MaxPooling2D(2),
+            keras.layers.Flatten(),
+            keras.layers.Dense(5),
+        ]
+    )
+    root = tmp_path_factory.mktemp("scanner")
+    manifest = manifest_pb2.Manifest(name="scan", labels=list("abcde"))
+    golden = [png(pixels(8, 8, seed)) for seed in (0, 1)]
+    write_version(network, ImagePreprocessing(8, 8), golden, manifest, root, dense=True, embed=True)
+    return root
+
+
+def pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)

@@ -16,10 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.batch import remote
 from pipelines.batch.errors import BatchError
 from pipelines.batch.job import run
 from pipelines.batch.options import Job, Rows
-from serving.server import Server
+from pipelines.batch.remote import RemoteVersion, Server
+from serving.runtime.decoding import DEFAULT_LIMITS
+from serving.server import Server as RunningServer
 from serving.settings import Settings
 from tests.pipelines.batch.conftest import DOMAINS, MACHINE
 from tests.serving.server_fixtures import DEFAULTS
@@ -29,7 +32,7 @@ from tests.serving.server_fixtures import DEFAULTS
 def serving(repository: Path, **options: object) -> Iterator[str]:
     """A server on a loop of its own, in a thread; its address."""
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as thread:
-        server = Server(Settings(repository=repository, **{**DEFAULTS, **options}))
+        server = RunningServer(Settings(repository=repository, **{**DEFAULTS, **options}))
         ready = thread.submit(runner.run, server.start()).result()
         ended = thread.submit(runner.run, ended_by(end := threading.Event()))
         try:
@@ -50,6 +53,12 @@ def address(models: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def scanning(scanner: Path) -> Iterator[str]:
+    with serving(scanner) as address:
+        yield address
+
+
 def job_of(domain: str, models: Path, inputs: Path, output: Path) -> Job:
     return Job(
         domain,
@@ -64,10 +73,13 @@ def job_of(domain: str, models: Path, inputs: Path, output: Path) -> Job:
 
 def require_same(one: pa.Table, other: pa.Table) -> None:
     assert one.schema.equals(other.schema, check_metadata=True)
+    computed = {"scores", "all_scores", "embedding"} & set(one.column_names)
     for a, b in zip(one.to_pylist(), other.to_pylist(), strict=True):
-        assert (a["input"], a["labels"], a["error"]) == (b["input"], b["labels"], b["error"])
-        for name in ("scores", "all_scores"):
-            np.testing.assert_allclose(a[name] or [], b[name] or [], atol=1e-6)
+        for name in a:
+            if name in computed:
+                np.testing.assert_allclose(a[name] or [], b[name] or [], atol=1e-6)
+            else:
+                assert a[name] == b[name]
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -120,10 +132,61 @@ def test_no_server(job: Job) -> None:
         run(replace(job, server="localhost:1"))
 
 
-@pytest.mark.parametrize("rows", [Rows(embed=True), Rows(window_seconds=1.0), Rows(tiles=True)])
-def test_what_a_server_does_not_give(job: Job, rows: Rows, address: str) -> None:
-    with pytest.raises(BatchError, match="leave --server out"):
-        run(replace(job, rows=rows, server=address))
+PARTS = {
+    "audio": [Rows(window=0.02, hop=0.01), Rows(window=0.02, with_events=True)],
+    "text": [Rows(window=6, hop=4, all_scores=True), Rows(window=6, with_events=True)],
+    "image": [Rows(tiles=True, all_scores=True)],
+    "scan": [Rows(embed=True), Rows(tiles=True, embed=True), Rows(dense=True)],
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "rows"), [(model, rows) for model, each in PARTS.items() for rows in each]
+)
+def test_parts_and_embeddings_are_the_local_ones(
+    model: str,
+    rows: Rows,
+    models: Path,
+    scanner: Path,
+    inputs: Path,
+    address: str,
+    scanning: str,
+    tmp_path: Path,
+) -> None:
+    domain = "image" if model == "scan" else model
+    repository = scanner if model == "scan" else models
+    job = job_of(domain, repository, inputs, tmp_path / "local")
+    maps = {"heat_maps": str(tmp_path / "maps")} if rows.tiles or rows.dense else {}
+    job = replace(job, model=model, rows=rows, **maps)
+    run(job)
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / "maps").glob("*")}
+    for path in (tmp_path / "maps").glob("*"):
+        path.unlink()
+    server = scanning if model == "scan" else address
+    run(replace(job, output=str(tmp_path / "served"), server=server))
+    local, served = pq.read_table(tmp_path / "local"), pq.read_table(tmp_path / "served")
+    assert local.num_rows >= 24
+    require_same(local, served)
+    assert drawn.keys() == {path.name for path in (tmp_path / "maps").glob("*")}
+    assert bool(drawn) == bool(maps)
+
+
+def test_a_server_that_goes_while_it_computes_parts(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    with serving(models) as address:
+        server = Server(address)
+        version = RemoteVersion(server, *server.find("image"), DEFAULT_LIMITS)
+        assert version.has("predict")
+        assert not version.has("embed")
+    with pytest.raises(BatchError, match="does not answer"):
+        version.preprocess(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_a_server_without_the_endpoint(job: Job, address: str) -> None:
+    with pytest.raises(BatchError, match="export it again"):
+        run(replace(job, rows=Rows(embed=True), server=address))
 
 
 def test_no_such_model(job: Job, address: str) -> None:

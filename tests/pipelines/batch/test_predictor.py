@@ -106,6 +106,11 @@ def test_the_schema_says_what_answered(predictors: dict[str, Predictor]) -> None
     assert json.loads(metadata["triptych.labels"]) == LABELS["image"]
 
 
+def test_nothing_is_compiled_for_calls_that_are_alone(models: Path) -> None:
+    predictor = Predictor("image", repository=models, **{**OPENING, "threads": 2})
+    assert len(predictor._servable.executor._compiled) == 1
+
+
 def test_limits_are_the_servers(models: Path, tiny: Tiny) -> None:
     predictor = Predictor("image", repository=models, limits=Limits(max_pixels=10), **OPENING)
     (row,) = predictor(table([tiny.item("image")])).to_pylist()
@@ -139,9 +144,9 @@ def test_a_version_that_computes_something_else_is_refused(tiny: Tiny, tmp_path:
     [
         ({"model": "nothing"}, "no model nothing.*audio, image, text"),
         ({"embed": True}, "no endpoint 'embed'"),
-        ({"window_seconds": 1.0}, "takes image"),
+        ({"window": 1.0}, "takes image"),
         ({"with_events": True}, "--window"),
-        ({"hop_seconds": 1.0}, "--window"),
+        ({"hop": 1.0}, "--window"),
     ],
 )
 def test_what_a_model_cannot_give_is_refused(models: Path, options: dict, reason: str) -> None:

@@ -122,8 +122,8 @@ def test_rows_of_windows_are_those_of_the_cut_sound(models, tiny: Tiny) -> None:
     predictor = Predictor(
         "audio",
         repository=models,
-        window_seconds=0.5,
-        hop_seconds=0.25,
+        window=0.5,
+        hop=0.25,
         all_scores=True,
         **OPENING,
     )
@@ -141,8 +141,8 @@ def test_rows_of_windows_are_those_of_the_cut_sound(models, tiny: Tiny) -> None:
     together = Predictor(
         "audio",
         repository=models,
-        window_seconds=0.5,
-        hop_seconds=0.25,
+        window=0.5,
+        hop=0.25,
         with_events=True,
         **OPENING,
     )(table(wav(samples))).to_pylist()

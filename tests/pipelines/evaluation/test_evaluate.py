@@ -90,7 +90,7 @@ def test_a_file_that_vanishes_is_left_out_and_the_others_keep_their_scores(predi
     listed.examples.insert(3, Example(data / "images/blue/gone.png", 0))
     found = collect(image, listed, image.model.labels, threads=2)
     assert [Path(left.input).name for left in found.left_out] == ["gone.png"]
-    assert "No such file" in found.left_out[0].reason
+    assert "no such file" in found.left_out[0].reason
     assert found.sources == whole.sources
     np.testing.assert_allclose(found.scores, whole.scores, atol=1e-6)
 

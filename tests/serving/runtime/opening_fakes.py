@@ -72,7 +72,7 @@ class House:
         then twice as fast.
         """
 
-        def opened(signature, precision, threads, cache, key):
+        def opened(signature, precision, threads, cache, key, lone_calls):
             if open_error is not None:
                 raise open_error
             rough = precision == "bf16"

@@ -13,6 +13,7 @@ from serving.runtime.cache import Cache
 from serving.runtime.executors import EXECUTORS
 from serving.runtime.executors.openvino import ov  # imported first by who silences its telemetry
 from serving.runtime.priority import LOADING_NICE, give_way
+from serving.runtime.threads import processors
 
 TOLERANCE = 1e-5
 audited: list[str] = []
@@ -24,9 +25,11 @@ def saved_models(tiny):
     return {domain: tf.saved_model.load(str(tiny.exported(domain))) for domain in tiny.labels}
 
 
-def opened(name, saved_model, precision="f32", threads=2, cache=None, key="weights"):
+def opened(
+    name, saved_model, precision="f32", threads=2, cache=None, key="weights", lone_calls=True
+):
     signature = saved_model.signatures["predict"]
-    return EXECUTORS[name](signature, precision, threads, cache or Cache(None), key)
+    return EXECUTORS[name](signature, precision, threads, cache or Cache(None), key, lone_calls)
 
 
 @pytest.fixture(scope="module")
@@ -231,3 +234,26 @@ def test_openvino_converts_again_where_the_cache_is_spoilt(
     wanted = saved_models["image"].signatures["predict"](**given)["scores"]
     np.testing.assert_allclose(executor.run(given)["scores"], wanted, atol=TOLERANCE)
     assert len(conversions) == 2
+
+
+def test_without_lone_calls_there_is_one_compilation(saved_models) -> None:
+    given = examples("image", 3)
+    both = opened("openvino", saved_models["image"])
+    lanes = opened("openvino", saved_models["image"], lone_calls=False)
+    assert (len(both._compiled), len(lanes._compiled)) == (2, 1)
+    for alone in (False, True):
+        np.testing.assert_allclose(
+            lanes.run(given, alone=alone)["logits"],
+            both.run(given, alone=alone)["logits"],
+            atol=1e-5,
+        )
+
+
+def test_a_part_of_the_processors_is_not_always_the_first_ones(saved_models) -> None:
+    """Where threads are pinned, several processes share the same few."""
+    if processors() == 1:
+        pytest.skip("there is no other processor")
+    for threads in (1, processors()):
+        executor = opened("openvino", saved_models["image"], threads=threads)
+        for compiled in executor._compiled:
+            assert compiled.get_property("ENABLE_CPU_PINNING") is (threads == processors())
