@@ -169,7 +169,12 @@ def test_deaths_in_a_row_are_followed_by_longer_and_longer_waits() -> None:
 
 @pytest.mark.parametrize(
     ("number", "to_all", "code"),
-    [(signal.SIGTERM, False, 0), (signal.SIGTERM, True, 0), (signal.SIGKILL, False, -9)],
+    [
+        # That it is handed on, the next test says; that it drains, the next case.
+        pytest.param(signal.SIGTERM, False, 0, marks=pytest.mark.full),
+        (signal.SIGTERM, True, 0),
+        (signal.SIGKILL, False, -9),
+    ],
 )
 def test_calls_in_flight_are_answered_and_no_process_stays(
     tiny, tmp_path, number, to_all, code
