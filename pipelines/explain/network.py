@@ -40,6 +40,7 @@ class Network:
     inputs:    what makes examples; None for a network without any.
     layers:    path ("stages.0.conv1.conv", or a block's, "stages.0") -> output, in running order.
     steps:     models.graph's, of `model`.
+    names:     id(output) -> its shortest path.
     last_maps: the layers whose maps are the last that still have positions: of parallel branches,
                all. last_conv: the last of them.
 
@@ -62,7 +63,10 @@ class Network:
         self.domain = domain or (inputs.domain if inputs else "image")
         self.inputs = inputs
         self.name = name or network.name
-        self.last_maps = _last_maps(self.steps, self.model, self.layers)
+        self.names: dict[int, str] = {}
+        for path, output in self.layers.items():
+            self.names[id(output)] = min(self.names.get(id(output), path), path, key=len)
+        self.last_maps = _last_maps(self.steps, self.model, self.names)
         self._embedded = _embedded(self.steps)
         self._after = self._after_embedding()
         self.features = cache(self._features)
@@ -269,12 +273,9 @@ def _prove(network: Network, golden: Sequence[manifest_pb2.GoldenExample]) -> No
 
 
 def _last_maps(
-    trace: Sequence[Step], model: keras.Model, layers: Mapping[str, KerasTensor]
+    trace: Sequence[Step], model: keras.Model, names: Mapping[int, str]
 ) -> tuple[str, ...]:
     """From the logits back to what has a name and positions, whichever way it goes."""
-    names: dict[int, str] = {}
-    for name, output in layers.items():
-        names[id(output)] = min(names.get(id(output), name), name, key=len)
     makers = {id(x): step for step in trace for x in tree.flatten(step.output)}
     found, waiting, seen = [], [model.output], set()
     while waiting:
@@ -286,7 +287,7 @@ def _last_maps(
             found.append(names[id(tensor)])
         elif id(tensor) in makers:
             waiting.extend(x for x in makers[id(tensor)].inputs if "float" in x.dtype)
-    order = list(layers)
+    order = list(names.values())
     return tuple(sorted(found, key=order.index))
 
 
