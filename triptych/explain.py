@@ -67,7 +67,10 @@ def command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The picture; default FILE.METHOD.png here."),
+        typer.Option(
+            metavar="FILE",
+            help="The picture, or a folder for FILE.METHOD.png; default: this folder.",
+        ),
     ] = None,
     report: Annotated[
         Path | None,
@@ -87,33 +90,36 @@ def command(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not model:
-        fail(
-            "which model? --model NAME; `triptych models serving` or model_repository/ has them", 2
-        )
+        fail("which model? give --model, a name in the repository or a run's folder", 2)
     if not files and not text:
         fail("nothing to explain: give files or --text (see --help)", 2)
-    try:
-        from pipelines.explain.compare import bound
-        from pipelines.explain.errors import ExplainError
-        from pipelines.explain.network import open_network
-    except ImportError as error:
-        fail(f"explaining needs the extras: pip install 'triptych[cpu,train,evaluate]' ({error})")
     from pydantic import ValidationError
 
     from serving.errors import InvalidInput
     from serving.settings import Settings
     from serving.settings import explain as settings_error
 
-    methods = method or []
     try:
         settings = Settings()
     except ValidationError as error:
         fail(settings_error(error), 2)
+    methods = method or []
+    with _progress("Opening", None):
+        try:
+            from pipelines.explain.compare import bound
+            from pipelines.explain.errors import ExplainError
+            from pipelines.explain.network import open_network
+        except ImportError as error:
+            needed = "pip install 'triptych[cpu,train,evaluate]'"
+            fail(f"explaining needs the extras: {needed} ({error})")
+        try:
+            for each in methods:
+                bound(each, layer)
+            items = _items(files or [], text or [])
+            network = open_network(model, repository or settings.repository, settings.limits)
+        except (ExplainError, InvalidInput) as error:
+            fail(error)
     try:
-        for each in methods:
-            bound(each, layer)
-        network = open_network(model, repository or settings.repository, settings.limits)
-        items = _items(files or [], text or [])
         if report is not None:
             comparison = _report(network, items, methods, label, layer, report)
             _show(comparison, report, as_json)
@@ -147,8 +153,11 @@ def _pictures(
     from pipelines.explain.compare import bound, chosen_class
     from serving.errors import InvalidInput
 
-    if out is not None and len(items) * len(methods) > 1:
-        fail("--out takes one picture: give one input and one --method, or take --report", 2)
+    folder = None if as_json else Path()
+    if out is not None:
+        folder = out if out.is_dir() else None
+    if out is not None and folder is None and len(items) * len(methods) > 1:
+        fail(f"--out {out} is no folder: name one for many pictures, or take --report", 2)
     taken: set[Path] = set()
     with _progress("Explaining", len(items) * len(methods)) as advance:
         for name, item in items:
@@ -160,9 +169,7 @@ def _pictures(
             for method in methods:
                 explanation = bound(method, layer)(network, example, class_id)
                 advance()
-                target = out
-                if target is None and not as_json:
-                    target = _free_name(name, method, taken)
+                target = folder / _free_name(name, method, taken) if folder else out
                 written = _write(network, item, example, explanation, target) if target else []
                 if as_json:
                     typer.echo(json.dumps(_as_json(name, explanation), ensure_ascii=False))
@@ -268,7 +275,7 @@ def _show(comparison: "Comparison", path: Path, as_json: bool) -> None:
 
 
 @contextmanager
-def _progress(title: str, total: int) -> Iterator[Any]:
+def _progress(title: str, total: int | None) -> Iterator[Any]:
     """Shown to a person alone, and only if it takes long."""
     from threading import Timer
 
