@@ -22,6 +22,9 @@ def command(
     embed: Annotated[
         bool, typer.Option("--embed", help="Add the endpoint that `batch --embed` asks.")
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add the endpoint that lets a server explain.")
+    ] = False,
 ) -> None:
     """Write a SavedModel with preprocessing and labels inside, and prove it against Keras."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,7 +34,7 @@ def command(
     except ImportError as error:
         fail(f"export needs the extra: pip install 'triptych[cpu,train]' ({error})")
     try:
-        folder = export(run, repository, name, dense, embed)
+        folder = export(run, repository, name, dense, embed, explain)
     except (ExportError, RunError, OSError) as error:
         fail(error)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
