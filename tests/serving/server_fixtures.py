@@ -43,11 +43,14 @@ DEFAULTS = {
 
 
 class Client:
-    def __init__(self, server: Server, channel: grpc.aio.Channel, http_port: int) -> None:
+    def __init__(
+        self, server: Server, channel: grpc.aio.Channel, grpc_port: int, http_port: int
+    ) -> None:
         self.server = server
         self.channel = channel
         self.stub = ClassifierStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
+        self.grpc_port = grpc_port
         self.http_port = http_port
         self.url = f"http://localhost:{http_port}"
 
@@ -86,7 +89,7 @@ async def running(repository: Path, **options: object) -> AsyncIterator[Client]:
     ready = await server.start()
     try:
         async with grpc.aio.insecure_channel(f"localhost:{ready.grpc_port}") as channel:
-            yield Client(server, channel, ready.http_port)
+            yield Client(server, channel, ready.grpc_port, ready.http_port)
     finally:
         await server.stop()
 
