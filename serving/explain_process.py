@@ -18,7 +18,10 @@ class Lost(Exception):
 
 
 class ExplainProcess:
-    def __init__(self) -> None:
+    """Args: nice: its priority; 19 is the lowest."""
+
+    def __init__(self, nice: int) -> None:
+        self._nice = nice
         self._child: asyncio.subprocess.Process | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -29,7 +32,7 @@ class ExplainProcess:
         """
         self._stop_timer()
         if self._child is None:
-            self._child = await _start()
+            self._child = await _start(self._nice)
         child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
@@ -70,11 +73,11 @@ class ExplainProcess:
             self._timer = None
 
 
-async def _start() -> asyncio.subprocess.Process:
+async def _start(nice: int) -> asyncio.subprocess.Process:
     # It imports what this process does: no file of the folder that it is started in.
     path = os.pathsep.join(map(os.path.abspath, sys.path))
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "serving.explain_worker"),
+        *(sys.executable, "-P", "-m", "serving.explain_worker", str(nice)),
         env=os.environ | {"PYTHONPATH": path},
         stdin=asyncio.subprocess.PIPE,  # whose end is the process's
         stdout=asyncio.subprocess.PIPE,

@@ -1,8 +1,8 @@
-"""A process that explains, one input after another: `python -m serving.explain_worker`.
+"""A process that explains, one input after another: `python -m serving.explain_worker NICE`.
 
 `serving.explainer` starts it, with jobs on standard input and answers on standard output, each a
-pickle behind its length. When its input ends, so does it. It has the lowest priority from its first
-line on, so that TensorFlow's threads have it too, and takes no GPU from those who answer.
+pickle behind its length. When its input ends, so does it. It has its priority from its first line
+on, so that TensorFlow's threads have it too, and takes no GPU from those who answer.
 """
 
 import os
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from serving.errors import BadVersion, ModelUnavailable, TriptychError
 from serving.lean import leave_out_training
 from serving.runtime.decoding import Limits
-from serving.runtime.priority import LOADING_NICE, give_way
+from serving.runtime.priority import give_way
 
 if TYPE_CHECKING:
     from serving.runtime.servable import Servable
@@ -111,7 +111,7 @@ def _read(source: BinaryIO) -> Job | None:
 
 
 def main() -> None:
-    give_way(LOADING_NICE)
+    give_way(int(sys.argv[1]))
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     leave_out_training()
     said = os.fdopen(os.dup(OUTPUT), "wb")

@@ -73,6 +73,7 @@ class Explainer:
         self._engine = engine
         self._manager = manager
         self._processes = settings.explain_workers
+        self._nice = settings.explain_nice
         self._most = settings.explain_queue_size
         self._seconds = settings.explain_timeout_seconds
         self._most_bytes = settings.explain_max_bytes
@@ -171,10 +172,11 @@ class Explainer:
 
     def _begin(self) -> None:
         while self._waiting and len(self._working) < self._processes:
-            self._spawn(self._working, self._work(self._waiting.popleft()))
+            task = self._spawn(self._working, self._work(self._waiting.popleft()))
+            task.add_done_callback(lambda _: self._begin())  # once it is none of those at work
 
     async def _work(self, wanted: _Wanted) -> None:
-        process = self._idle.pop() if self._idle else ExplainProcess()
+        process = self._idle.pop() if self._idle else ExplainProcess(self._nice)
         answer: Any
         try:
             async with asyncio.timeout(HUNG_SECONDS):
@@ -188,8 +190,6 @@ class Explainer:
         else:
             self._idle.append(process)
             process.call_after(IDLE_SECONDS, lambda: self._retire(process))
-        finally:
-            asyncio.get_running_loop().call_soon(self._begin)
         known = isinstance(answer, Explanation | TriptychError)
         wanted.answer(answer if known else internal_error(answer))
 
@@ -201,10 +201,13 @@ class Explainer:
         self._spawn(self._ending, process.end())
 
     @staticmethod
-    def _spawn(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:
+    def _spawn(
+        tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]
+    ) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        return task
 
 
 def _require_endpoint(handle: Handle) -> None:

@@ -82,8 +82,15 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="processes that explain, of the lowest priority; each is started when it is "
-        "first needed, and has TensorFlow and the models in memory again",
+        description="processes that explain; each is started when it is first needed, and has "
+        "TensorFlow and the models in memory again",
+    )
+    explain_nice: int = Field(
+        19,
+        ge=0,
+        le=19,
+        description="their priority; 19 is the lowest, and a smaller one shortens explanations on "
+        "a busy machine at the cost of those who classify",
     )
     explain_queue_size: int = Field(16, ge=1, description="explanations that wait or are made")
     explain_timeout_seconds: float = Field(

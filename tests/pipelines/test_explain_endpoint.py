@@ -14,6 +14,8 @@ from pipelines.artefact import Artefact
 from pipelines.export import ExportError, export
 from pipelines.preprocessing.image import ImagePreprocessing
 from pipelines.preprocessing.text import TextPreprocessing
+from serving.runtime.explanation import explain
+from serving.runtime.servable import Servable
 from triptych.main import app
 
 CLASSES = 3
@@ -109,3 +111,23 @@ def test_what_has_no_positions_has_no_such_endpoint() -> None:
     flat = keras.Sequential([layers.Input((6, 5, 3)), layers.Flatten(), layers.Dense(CLASSES)])
     with pytest.raises(ValueError, match="no layer of the network has positions"):
         Artefact(flat, ImagePreprocessing(6, 5), ["a", "b", "c"], explain=True)
+
+
+@pytest.mark.parametrize("domain", ["image", "audio", "text"])
+def test_a_version_is_exported_again_with_it(domain, repository, inputs, tmp_path) -> None:
+    version = repository / f"tiny-{domain}" / "1"
+    arguments = ["export", version, "--repository", tmp_path, "--explain"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    again = Servable.load(tmp_path / f"tiny-{domain}" / "1", "tensorflow")
+    before = Servable.load(version, "tensorflow")
+    assert list(again.labels) == list(before.labels)
+    for item in inputs[domain]:
+        example = before.preprocess(before.decode(item))
+        np.testing.assert_array_equal(again.preprocess(again.decode(item)), example)
+        wanted = before.predict(example[np.newaxis]).scores[0]
+        found = explain(again, item, "grad-cam", -1)
+        assert found.class_id == wanted.argmax()
+        assert found.score == pytest.approx(wanted.max(), abs=1e-5)
+    again.close()
+    before.close()

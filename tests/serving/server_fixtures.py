@@ -38,6 +38,7 @@ DEFAULTS = {
     "poll_seconds": NO_POLLING,
     "executor": "openvino",
     "measure_seconds": 0,
+    "explain_nice": 0,  # it would stand still while other tests run
     "cache": None,
 }
 

@@ -332,6 +332,7 @@ def gone(pids: list[int]) -> Callable[[], bool]:
     return lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+@pytest.mark.full  # five processes, three of which load TensorFlow
 async def test_each_worker_explains_and_leaves_nothing_behind(tiny, tmp_path) -> None:
     tiny.publish(tmp_path / "models", "text", explain=True)
 
