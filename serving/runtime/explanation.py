@@ -66,6 +66,8 @@ def explain(servable: Servable, item: bytes | str, method: str, class_id: int) -
     )
     computed = time.perf_counter_ns()
     values = heat_map(method, outputs, example.shape)[: len(tokens) or None]
+    if not np.isfinite(values).all():
+        raise ValueError("the network's gradients are not numbers")
     png = draw(values, example, decoded, tokens)
     chosen = int(outputs["class_ids"][0])
     return Explanation(
