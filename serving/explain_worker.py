@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from serving.errors import BadVersion, ModelUnavailable, TriptychError
 from serving.lean import leave_out_training
 from serving.runtime.decoding import Limits
-from serving.runtime.priority import give_way
+from serving.runtime.priority import LOADING_NICE, give_way, stand_back
 
 if TYPE_CHECKING:
     from serving.runtime.servable import Servable
@@ -111,7 +111,8 @@ def _read(source: BinaryIO) -> Job | None:
 
 
 def main() -> None:
-    give_way(int(sys.argv[1]))
+    nice = int(sys.argv[1])
+    stand_back() if nice == LOADING_NICE else give_way(nice)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     leave_out_training()
     said = os.fdopen(os.dup(OUTPUT), "wb")

@@ -1,4 +1,4 @@
-"""One input explained, in a process of its own: who classifies waits for nothing of it.
+"""One input explained, in a process of its own, so that who classifies goes before it.
 
 In a thread it would hold the interpreter at its low priority, and TensorFlow compute in threads
 that have no other than those that answer. What the process does is `serving.explain_worker`'s

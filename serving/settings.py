@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         19,
         ge=0,
         le=19,
-        description="their priority; 19 is the lowest, and a smaller one shortens explanations on "
+        description="their priority; 19 is what nobody else wants, and a smaller one shortens explanations on "
         "a busy machine at the cost of those who classify",
     )
     explain_queue_size: int = Field(16, ge=1, description="explanations that wait or are made")

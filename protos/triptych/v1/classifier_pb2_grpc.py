@@ -81,7 +81,7 @@ class ClassifierServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """What in one input speaks for one class. It runs beside Classify and never in front of it: a busy
+        """What in one input speaks for one class. It is made in a process of the lowest priority, so a busy
         server takes its time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

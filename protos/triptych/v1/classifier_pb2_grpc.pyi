@@ -56,7 +56,7 @@ class ClassifierStub:
     an error, and the stream goes on.
     """
     Explain: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ExplainRequest, _classifier_pb2.ExplainResponse]
-    """What in one input speaks for one class. It runs beside Classify and never in front of it: a busy
+    """What in one input speaks for one class. It is made in a process of the lowest priority, so a busy
     server takes its time.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
@@ -75,7 +75,7 @@ class ClassifierAsyncStub(ClassifierStub):
     an error, and the stream goes on.
     """
     Explain: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ExplainRequest, _classifier_pb2.ExplainResponse]  # type: ignore[assignment]
-    """What in one input speaks for one class. It runs beside Classify and never in front of it: a busy
+    """What in one input speaks for one class. It is made in a process of the lowest priority, so a busy
     server takes its time.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -109,7 +109,7 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.ExplainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ExplainResponse, _abc.Awaitable[_classifier_pb2.ExplainResponse]]:
-        """What in one input speaks for one class. It runs beside Classify and never in front of it: a busy
+        """What in one input speaks for one class. It is made in a process of the lowest priority, so a busy
         server takes its time.
         """
 
