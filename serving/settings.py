@@ -89,8 +89,8 @@ class Settings(BaseSettings):
         19,
         ge=0,
         le=19,
-        description="their priority; 19 is what nobody else wants, and a smaller one shortens explanations on "
-        "a busy machine at the cost of those who classify",
+        description="their priority; at 19 they get what nobody else wants, and a smaller one "
+        "shortens explanations on a busy machine at the cost of those who classify",
     )
     explain_queue_size: int = Field(16, ge=1, description="explanations that wait or are made")
     explain_timeout_seconds: float = Field(
