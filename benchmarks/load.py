@@ -14,6 +14,7 @@ import grpc
 from benchmarks.empty_call import METHOD
 from benchmarks.http_calls import HttpCaller, http_plan
 from benchmarks.processes import answer, core_seconds
+from protos.triptych.v1.classifier_pb2 import ExplainRequest, Input
 from triptych.client import channel_options
 from triptych.loadgen.calls import UnaryCaller
 from triptych.loadgen.closed_loop import Load, closed_loop
@@ -21,6 +22,7 @@ from triptych.loadgen.measure import Terms, measure
 from triptych.loadgen.plan import Plan, Wanted
 
 TIMEOUT_SECONDS = 120.0
+EXPLAIN = "/triptych.v1.Classifier/Explain"
 
 
 def respond(
@@ -30,7 +32,7 @@ def respond(
     watched = partial(core_seconds, pid) if pid else lambda: 0.0
     if files:
         question["files"] = [Path(path).read_bytes() for path in files]
-    run = {"empty": _empty, "http": _http}.get(kind, partial(_protocol, kind))
+    run = {"empty": _empty, "http": _http, "explain": _explain}.get(kind, partial(_protocol, kind))
     return asyncio.run(run(watched=watched, **question)).as_json()
 
 
@@ -63,6 +65,29 @@ async def _empty(
     watched: Any,
 ) -> Load:
     plan = Plan(METHOD, (bytes(sent),), 1, lambda answered: None, "nothing")
+    async with grpc.aio.insecure_channel(server, options=channel_options(server)) as channel:
+        caller = UnaryCaller(channel, plan, TIMEOUT_SECONDS)
+        return await closed_loop(
+            caller, concurrency, seconds, warm_up_seconds=warm_up_seconds, watched=watched
+        )
+
+
+async def _explain(
+    *,
+    server: str,
+    model: str,
+    method: str,
+    files: Sequence[bytes],
+    concurrency: int,
+    seconds: float,
+    warm_up_seconds: float,
+    watched: Any,
+) -> Load:
+    bodies = [
+        ExplainRequest(model=model, method=method, input=Input(data=file)).SerializeToString()
+        for file in files
+    ]
+    plan = Plan(EXPLAIN, tuple(bodies), 1, lambda answered: None, "an input to explain")
     async with grpc.aio.insecure_channel(server, options=channel_options(server)) as channel:
         caller = UnaryCaller(channel, plan, TIMEOUT_SECONDS)
         return await closed_loop(

@@ -68,7 +68,7 @@ def _publish(repository: Path, name: str) -> None:
     manifest = manifest_pb2.Manifest(name=name, labels=[f"class {k}" for k in range(classes)])
     manifest.command = "untrained, to be measured"
     golden = [jpeg(size, size, seed) for seed in (0, 1)]
-    write_version(network, inputs, golden, manifest, repository)
+    write_version(network, inputs, golden, manifest, repository, {"explain": True})
 
 
 if __name__ == "__main__":

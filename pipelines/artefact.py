@@ -6,6 +6,8 @@ classify         file bytes or text -> classes, scores, decoded in the graph; it
                  serving_default too, so that TensorFlow Serving can serve the folder
 embed            if asked for: examples -> what the last layer sees (embed.py)
 dense            if asked for: larger pictures, longer sounds -> each window's scores (dense.py)
+explain          if asked for: examples, classes -> what their logits hang on (explain_endpoint.py);
+                 with it for texts, tokens: text -> string [T], what each position of it is
 """
 
 from collections.abc import Sequence
@@ -16,14 +18,15 @@ import tensorflow as tf
 
 from pipelines.dense import dense_endpoint
 from pipelines.embed import embed_endpoint
-from pipelines.preprocessing import Preprocessing
+from pipelines.explain_endpoint import explain_endpoint
+from pipelines.preprocessing import Preprocessing, TextPreprocessing
 
 
 class Artefact(tf.Module):
     """A trained network with its preprocessing and labels.
 
     Args:    model: [B, ...] examples -> [B, K] logits; labels: K of them;
-             dense, embed: also make the endpoints of these names.
+             dense, embed, explain: also make the endpoints of these names.
     Raises:  ValueError if there can be no such endpoint, with the reason.
     """
 
@@ -34,6 +37,7 @@ class Artefact(tf.Module):
         labels: Sequence[str],
         dense: bool = False,
         embed: bool = False,
+        explain: bool = False,
     ):
         super().__init__()
         # In a function, where tf.Module looks for nothing to save: what only training needs
@@ -54,6 +58,10 @@ class Artefact(tf.Module):
             self.endpoints["dense"] = dense_endpoint(model, preprocessing)
         if embed:
             self.endpoints["embed"] = embed_endpoint(model, preprocessing)
+        if explain:
+            self.endpoints["explain"] = explain_endpoint(model, preprocessing)
+            if isinstance(preprocessing, TextPreprocessing):
+                self.endpoints["tokens"] = tf.function(self.tokens, [preprocessing.decoded_spec])
 
     def preprocess(self, decoded: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"example": self.preprocessing.preprocess(decoded)}
@@ -62,6 +70,9 @@ class Artefact(tf.Module):
         # Running statistics, never the batch's: an example's scores are its own.
         logits = tf.cast(self.logits(examples), tf.float32)
         return {"logits": logits, "scores": tf.nn.softmax(logits)}
+
+    def tokens(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"tokens": self.preprocessing.kept(text)}
 
     def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """string [B] -> classes string [B, K], scores float32 [B, K], in the order of class_id."""

@@ -8,17 +8,20 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import numpy as np
+import tensorflow as tf
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from pipelines.artefact import Artefact
+from pipelines.explain_endpoint import difference
 from pipelines.preprocessing import Preprocessing
 from pipelines.run import REPORT, Run, RunError, read_json
 from protos.triptych.v1 import manifest_pb2
@@ -28,6 +31,7 @@ from serving.runtime.executors import EXECUTORS
 from serving.runtime.servable import Servable
 
 SCHEMA_VERSION = 1
+EXPLAIN_TOLERANCE = 1e-3  # of an output's largest number: gradients add up many roundings
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 DOMAINS = {
     "audio": manifest_pb2.DOMAIN_AUDIO,
@@ -46,12 +50,14 @@ def export(
     name: str | None = None,
     dense: bool = False,
     embed: bool = False,
+    explain: bool = False,
 ) -> Path:
     """Write REPOSITORY/NAME/VERSION, reload it, compare it with Keras, then let it be seen.
 
     Args:    name: the model's, by default the run folder's; the version is the next number;
              dense: with the endpoint that scores all windows of a larger picture or longer sound;
-             embed: with the one that gives embeddings.
+             embed: with the one that gives embeddings;
+             explain: with the one that a server makes maps of evidence of.
     Returns: the version's folder.
     Raises:  RunError if the run is not finished; ExportError if what was written does not
              reproduce Keras's scores within GOLDEN_TOLERANCE, or if the network can have no
@@ -63,7 +69,8 @@ def export(
     network, inputs = run.trained_model(), run.preprocessing()
     manifest = _manifest(run, name)
     golden = _golden_inputs(run)
-    return write_version(network, inputs, golden, manifest, repository, dense, embed)
+    asked = {"dense": dense, "embed": embed, "explain": explain}
+    return write_version(network, inputs, golden, manifest, repository, asked)
 
 
 def check_name(name: str) -> None:
@@ -78,18 +85,19 @@ def write_version(
     golden_inputs: Sequence[bytes | str],
     manifest: manifest_pb2.Manifest,
     repository: Path,
-    dense: bool = False,
-    embed: bool = False,
+    asked: Mapping[str, bool] = MappingProxyType({}),
 ) -> Path:
     """Write the next version of the manifest's name, reload and compare it, let it be seen.
 
     Args:    golden_inputs: files' bytes or texts, that prove it wherever it is loaded;
-             manifest: where the weights come from, and the labels; the rest is filled in here.
+             manifest: where the weights come from, and the labels; the rest is filled in here;
+             asked: for which of the optional endpoints (`Artefact`).
     Returns: the version's folder.
     Raises:  as `export`.
     """
     with _unpublished(repository / manifest.name) as folder:
-        _artefact(network, inputs, manifest.labels, dense, embed).save(folder)
+        artefact = _artefact(network, inputs, manifest.labels, asked)
+        artefact.save(folder)
         extra = folder / "assets.extra"
         extra.mkdir()
         _write(extra / "golden.json", _golden(network, inputs, golden_inputs))
@@ -104,17 +112,19 @@ def write_version(
         manifest.files.extend(_digests(folder))
         _write(extra / "manifest.json", manifest)
         _prove(folder)
+        if asked.get("explain"):
+            _prove_explain(folder, artefact, golden_inputs)
         return _publish(folder)
 
 
 def _artefact(
-    network: keras.Model, inputs: Preprocessing, labels: Sequence[str], dense: bool, embed: bool
+    network: keras.Model, inputs: Preprocessing, labels: Sequence[str], asked: Mapping[str, bool]
 ) -> Artefact:
     try:
-        return Artefact(network, inputs, labels, dense, embed)
+        return Artefact(network, inputs, labels, **asked)
     except ValueError as error:
-        asked = " and ".join(name for name, on in (("dense", dense), ("embed", embed)) if on)
-        raise ExportError(f"not exported with a {asked} endpoint: {error}") from error
+        names = " and ".join(name for name, on in asked.items() if on)
+        raise ExportError(f"not exported with a {names} endpoint: {error}") from error
 
 
 def _golden_inputs(run: Run) -> list[bytes | str]:
@@ -187,6 +197,20 @@ def _prove(folder: Path) -> None:
     finally:
         if servable is not None:
             servable.close()
+
+
+def _prove_explain(folder: Path, artefact: Artefact, items: Sequence[bytes | str]) -> None:
+    """What Keras says of features and gradients, the folder must say."""
+    exported = tf.saved_model.load(str(folder)).signatures["explain"]
+    inputs = artefact.preprocessing
+    for item in items:
+        example = inputs.preprocess(decode(item, inputs.spec())).numpy()
+        off = difference(artefact.endpoints["explain"], exported, example)
+        if off > EXPLAIN_TOLERANCE:
+            raise ExportError(
+                f"not exported: the gradients of what was written are not Keras's: {off:.2g} of"
+                f" the largest is off, and {EXPLAIN_TOLERANCE:g} is allowed"
+            )
 
 
 def _write(path: Path, message: Message) -> None:

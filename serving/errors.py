@@ -23,6 +23,10 @@ class ModelUnavailable(TriptychError):
     """The model is known, but no version of it can answer now."""
 
 
+class NotExplainable(TriptychError):
+    """The version has nothing that its answers could be explained by."""
+
+
 class QueueFull(TriptychError):
     """More is waiting than the queue may hold."""
 

@@ -106,6 +106,19 @@ class Metrics:
             buckets=SIZES,
             registry=counted,
         )
+        self._explanations = Counter(
+            "triptych_explanations",
+            "Explanations asked for",
+            ["model", "method", "status"],
+            registry=counted,
+        )
+        self._explanation_seconds = Histogram(
+            "triptych_explanation_seconds",
+            "An explanation, from its call's arrival to its answer",
+            ["model", "method"],
+            buckets=SECONDS,
+            registry=counted,
+        )
         self._ready = Gauge(
             "triptych_model_ready",
             "1 if a version of the model is ready, in every worker",
@@ -163,6 +176,12 @@ class Metrics:
             if model in self._known:
                 self._of_batch[model] = counting
         counting(size)
+
+    def explanation(self, model: str, method: str, status: str, seconds: float) -> None:
+        """Seldom: what counts it is looked up each time. method: one that is known."""
+        label = self._label(model)
+        self._explanations.labels(label, method, status).inc()
+        self._explanation_seconds.labels(label, method).observe(seconds)
 
     def ready(self, model: str, ready: bool) -> None:
         self._known.add(model)

@@ -20,10 +20,12 @@ from serving.batcher import Batcher, Batching
 from serving.compute_budget import ComputeBudget
 from serving.engine import Engine, LoadedVersion
 from serving.errors import ENDING
+from serving.explainer import Explainer
 from serving.manager import Manager
 from serving.model_config import ModelConfig
 from serving.observability import Metrics, configure_logging
 from serving.protocols import (
+    http_explain,
     open_inference,
     open_inference_rest,
     tensorflow_serving,
@@ -74,6 +76,7 @@ class Server:
             shared=settings.reuse_port,
         )
         self._engine = Engine(self._manager, self._metrics, settings, self._workers)
+        self._explainer = Explainer(self._engine, self._manager, settings)
         self._health = health.aio.HealthServicer()
         self._parts: dict[str, Any] = {
             "engine": self._engine,
@@ -142,6 +145,7 @@ class Server:
                 self._settings.drain_seconds,
             )
         await asyncio.sleep(ARRIVAL_SECONDS)
+        await self._explainer.close()
         await self._grpc.stop(LAST_GRACE_SECONDS)
         await self._manager.close()
         await self._http.stop()
@@ -161,7 +165,7 @@ class Server:
             ]
         )
         classifier_pb2_grpc.add_ClassifierServicer_to_server(
-            ClassifierService(**self._parts), server
+            ClassifierService(**self._parts, explainer=self._explainer), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -178,6 +182,7 @@ class Server:
 
     def _build_http(self) -> HttpServer:
         routers = [
+            http_explain.router(**self._parts, explainer=self._explainer),
             open_inference_rest.router(**self._parts),
             tensorflow_serving_rest.router(**self._parts),
         ]

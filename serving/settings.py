@@ -78,6 +78,28 @@ class Settings(BaseSettings):
         description="that decode and preprocess; one for each processor by default",
     )
 
+    explain_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that explain; each is started when it is first needed, and has "
+        "TensorFlow and the models in memory again",
+    )
+    explain_nice: int = Field(
+        19,
+        ge=0,
+        le=19,
+        description="their priority; at 19 they get what nobody else wants, and a smaller one "
+        "shortens explanations on a busy machine at the cost of those who classify",
+    )
+    explain_queue_size: int = Field(16, ge=1, description="explanations that wait or are made")
+    explain_timeout_seconds: float = Field(
+        60.0, gt=0, le=3600, description="for an explanation, waiting included"
+    )
+    explain_max_bytes: int = Field(
+        8 * MIB, ge=1, description="of an input to be explained, encoded"
+    )
+
     max_request_bytes: int = Field(
         64 * MIB, ge=1024, le=MAX_MESSAGE_BYTES, description="of one gRPC message"
     )

@@ -30,8 +30,18 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    own = {"REPOSITORY": ROOT / "model_repository", "GRPC_PORT": 0, "HTTP_PORT": 0}
-    own |= {"MEASURE_SECONDS": 0.1, "CACHE": tmp_path_factory.mktemp("cache")}
+    repository = tmp_path_factory.mktemp("docs") / "model_repository"
+    shutil.copytree(ROOT / "model_repository", repository)
+    (export,) = (
+        line for line in "\n".join(blocks("sh")).splitlines() if "export model_repository" in line
+    )
+    command = [sys.executable, "-m", *export.split()]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    subprocess.run(
+        command, cwd=repository.parent, env=environment, check=True, timeout=PATIENCE_SECONDS
+    )
+    own = {"REPOSITORY": repository, "GRPC_PORT": 0, "HTTP_PORT": 0}
+    own |= {"MEASURE_SECONDS": 0.1, "EXPLAIN_NICE": 0, "CACHE": tmp_path_factory.mktemp("cache")}
     environment = os.environ | {f"TRIPTYCH_{name}": str(value) for name, value in own.items()}
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, text=True
@@ -45,8 +55,9 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_a_python_client(code: str, ports: tuple[str, str]) -> None:
+def test_a_python_client(code: str, ports: tuple[str, str], tmp_path: Path) -> None:
     code = code.replace("localhost:8500", f"localhost:{ports[0]}")
+    code = code.replace('"frog.png"', repr(str(tmp_path / "frog.png")))
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -64,7 +75,7 @@ def test_a_python_client(code: str, ports: tuple[str, str]) -> None:
         (line, answer)
         for block in blocks("sh")
         for line in block.splitlines()
-        if line.startswith("curl")
+        if line.startswith("curl") and "-o " not in line
         for name, answer in [("cifar10", "frog"), ("digits", "7"), ("questions", "human")]
         if name in line
     ],

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,10 @@ class ServerAbsent(Exception):
 
 class NoModel(Exception):
     """No model, or more than one, fits an input's domain."""
+
+
+class NotExplained(Exception):
+    """The server's reason: what it cannot read, which methods and classes there are, and so on."""
 
 
 class Source(NamedTuple):
@@ -175,6 +179,62 @@ async def classify(
         finally:
             for task in waiting:
                 task.cancel()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a server says of one input. values: row by row, of that shape; tokens: of a text."""
+
+    model: str
+    version: int
+    method: str
+    label: str
+    score: float
+    shape: tuple[int, ...]
+    values: Sequence[float]
+    tokens: Sequence[str]
+    png: bytes
+    milliseconds: float  # on the server
+
+
+async def explain(
+    address: str, source: Source, options: Options, method: str = "", label: str | None = None
+) -> Explanation:
+    """One input, which can be read, and what in it speaks for a class: for the best one by default.
+
+    Args:   options: its model, version and timeout_seconds; method: empty is the server's default.
+    Raises: ServerAbsent; NoModel; NotExplained, with the server's reason.
+    """
+    async with grpc.aio.insecure_channel(address, options=channel_options(address)) as channel:
+        stub = await connect(channel, address)
+        model = options.model
+        if model is None:
+            model = choose(domain_of(source), await _models_by_domain(stub, address, options))
+        content = source.content
+        given = {"text": content} if isinstance(content, str) else {"data": content}
+        request = classifier_pb2.ExplainRequest(
+            model=model,
+            version=None if options.version is None else min(options.version, MAX_VERSION),
+            input=classifier_pb2.Input(**given),
+            method=method,
+            label=label,
+        )
+        try:
+            answer = await stub.Explain(request, timeout=options.timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise NotExplained(error.details() or error.code().name) from None
+    return Explanation(
+        answer.model,
+        answer.version,
+        answer.method,
+        answer.label.label,
+        answer.label.score,
+        tuple(answer.map.shape),
+        answer.map.values,
+        answer.map.tokens,
+        answer.png,
+        answer.timing.total_us / 1000,
+    )
 
 
 async def _models_by_domain(

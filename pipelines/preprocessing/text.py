@@ -78,10 +78,14 @@ class TextPreprocessing(tf.Module):
         text = tf.strings.regex_replace(text, r"[\s\p{Z}]+", " ")
         return tf.strings.split(tf.strings.strip(text), " ")
 
-    def preprocess(self, text: tf.Tensor) -> tf.Tensor:
+    def kept(self, text: tf.Tensor) -> tf.Tensor:
+        """string scalar -> string [tokens]: those that are numbered, in the example's order."""
         tokens = self.tokens(text)
         tokens = tokens[::-1] if self.backwards else tokens
-        ids = self.ids.lookup(tokens[: self.max_tokens])
+        return tokens[: self.max_tokens]
+
+    def preprocess(self, text: tf.Tensor) -> tf.Tensor:
+        ids = self.ids.lookup(self.kept(text))
         length = tf.gather(
             self.lengths, tf.reduce_sum(tf.cast(self.lengths < tf.size(ids), tf.int32))
         )

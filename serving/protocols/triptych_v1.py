@@ -10,6 +10,7 @@ import grpc
 from protos.triptych.v1 import classifier_pb2, classifier_pb2_grpc, manifest_pb2
 from serving.engine import Classification, Engine, Item, internal_error
 from serving.errors import InvalidInput, ModelNotFound, TriptychError
+from serving.explainer import Explained, Explainer
 from serving.manager import Manager, VersionStatus
 from serving.observability import Metrics
 from serving.protocols.classification import (
@@ -18,8 +19,11 @@ from serving.protocols.classification import (
     require_inputs,
     require_one,
 )
+from serving.protocols.explanation import explain
 from serving.protocols.status import details, number_of, status_of
 from serving.protocols.streams import answered
+from serving.protocols.wire import field
+from serving.runtime.explanation import Map
 from serving.runtime.opening import Report
 from serving.runtime.ranking import Label
 from serving.settings import Settings
@@ -35,12 +39,14 @@ class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
         self,
         *,
         engine: Engine,
+        explainer: Explainer,
         manager: Manager,
         metrics: Metrics,
         settings: Settings,
         **others: object,
     ) -> None:
         self._engine = engine
+        self._explainer = explainer
         self._manager = manager
         self._metrics = metrics
         self._max_inputs = settings.max_inputs_per_request
@@ -71,6 +77,22 @@ class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
         ) as answers:
             async for response in answers:
                 yield response
+
+    async def Explain(
+        self, request: classifier_pb2.ExplainRequest, context: Context
+    ) -> classifier_pb2.ExplainResponse:
+        async with _aborting(context):
+            explained = await explain(
+                self._explainer,
+                self._metrics,
+                model=request.model,
+                version=request.version if request.HasField("version") else None,
+                label=request.version_label or None,
+                item=_item(request.input),
+                method=request.method,
+                wanted=_wanted(request),
+            )
+            return _explained(explained)
 
     async def ListModels(
         self, request: classifier_pb2.ListModelsRequest, context: Context
@@ -157,6 +179,45 @@ def _item(given: classifier_pb2.Input) -> Item:
             return given.text
         case _:
             return InvalidInput("the input has neither data nor text: set one of them")
+
+
+def _wanted(request: classifier_pb2.ExplainRequest) -> str | int | None:
+    match request.WhichOneof("class"):
+        case "label":
+            return request.label
+        case "class_id":
+            return request.class_id
+        case _:
+            return None
+
+
+def _explained(explained: Explained) -> classifier_pb2.ExplainResponse:
+    found = explained.explanation
+    return classifier_pb2.ExplainResponse(
+        model=explained.model,
+        version=explained.version,
+        method=explained.method,
+        label=classifier_pb2.Label(
+            label=explained.label, score=found.score, class_id=found.class_id
+        ),
+        map=_map(found.values, found.tokens),
+        png=found.png,
+        timing=classifier_pb2.ExplainTiming(
+            total_us=explained.total_us,
+            queue_us=explained.queue_us,
+            preprocess_us=found.preprocess_us,
+            gradients_us=found.gradients_us,
+            drawing_us=found.drawing_us,
+        ),
+    )
+
+
+def _map(values: Map, tokens: Sequence[str]) -> classifier_pb2.Map:
+    message = classifier_pb2.Map(shape=values.shape, tokens=tokens)
+    # One by one, 224 x 224 of them would hold up the loop for thirty milliseconds.
+    number = classifier_pb2.Map.VALUES_FIELD_NUMBER
+    message.MergeFromString(field(number, values.astype("<f4").tobytes()))
+    return message
 
 
 def _top_k(request: classifier_pb2.ClassifyRequest) -> int:

@@ -31,6 +31,11 @@ def packed(message: Any, number: int) -> memoryview:
     return written[0] if written else memoryview(b"")
 
 
+def field(number: int, content: bytes) -> bytes:
+    """A field of bytes or of packed numbers, as a message of it alone."""
+    return _as_varint(number << 3 | LENGTH) + _as_varint(len(content)) + content
+
+
 def _lift(view: memoryview, path: Sequence[int]) -> tuple[bytes, list[memoryview]]:
     """Raises: IndexError if it ends too early, or is none."""
     kept: list[bytes | memoryview] = []

@@ -71,6 +71,7 @@ class Servable:
                       can send; the report says which.
     default_endpoint: the one that `executor` computes and whose calls share batches.
     raw_endpoints:    which take encoded files or text, one string an example.
+    limits:           of what is decoded.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Servable:
     ) -> None:
         from serving.runtime.executors.tensorflow import Call  # which imports TensorFlow
 
+        self.folder = folder
         self.manifest = manifest
         self.name = manifest.name if manifest else folder.parent.name
         self.version = int(folder.name) if folder.name.isdecimal() else 0
@@ -92,7 +94,7 @@ class Servable:
         self._signatures = dict(saved_model.signatures)
         endpoints, self._notes = _endpoints(self._signatures)
         self._calls = {name: Call(self._signatures[name]) for name in endpoints}
-        self._limits = limits
+        self.limits = limits
         self.endpoints: Mapping[str, Endpoint] = endpoints
         if manifest is not None:
             # Of one input: the first axis of a waveform, though of any size, is no batch.
@@ -173,7 +175,7 @@ class Servable:
 
     def decode(self, item: bytes | str) -> Decoded:
         """What `preprocess` takes. Raises: InvalidInput."""
-        return decoding.decode(item, self._input, self._limits)
+        return decoding.decode(item, self._input, self.limits)
 
     def is_small(self, item: bytes | str) -> bool:
         """Whether decoding it takes less than to ask a thread for it."""

@@ -40,11 +40,11 @@ class Tiny:
         self._folder = folder
         self._classify: dict[tuple[str, int], Any] = {}
 
-    def exported(self, domain: str, seed: int = 0) -> Path:
+    def exported(self, domain: str, seed: int = 0, explain: bool = False) -> Path:
         """A version folder, to be read and not changed."""
-        folder = self._folder / domain / str(seed + 1)
+        folder = self._folder / (f"{domain}-explain" if explain else domain) / str(seed + 1)
         if not folder.exists():
-            _save(folder, domain, seed)
+            _save(folder, domain, seed, explain)
         return folder
 
     def publish(
@@ -55,11 +55,12 @@ class Tiny:
         *,
         domain: str = "",
         seed: int = 0,
+        explain: bool = False,
         change: Callable[[Path], None] = lambda folder: None,
     ) -> Path:
         """ROOT/NAME/VERSION, which appears at once, after `change` was called with it."""
         folder = root / name / f".tmp-{version}"
-        shutil.copytree(self.exported(domain or name, seed), folder)
+        shutil.copytree(self.exported(domain or name, seed, explain), folder)
         change(folder)
         return folder.rename(root / name / str(version))
 
@@ -172,14 +173,14 @@ def _samples(seed: int, n: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-loudness, loudness, n, np.int16)
 
 
-def _save(folder: Path, domain: str, seed: int) -> None:
+def _save(folder: Path, domain: str, seed: int, explain: bool = False) -> None:
     import tensorflow as tf
 
     module, preprocess, decode, example, spec, golden_inputs = _PARTS[domain](tf, seed)
 
     @tf.function(input_signature=[tf.TensorSpec([None, *example.shape], example.dtype, "examples")])
     def predict(examples: Any) -> dict[str, Any]:
-        logits = module.network(examples)
+        logits = module.head(module.features(module.read(examples)))
         return {"logits": logits, "scores": tf.nn.softmax(logits)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
@@ -194,9 +195,11 @@ def _save(folder: Path, domain: str, seed: int) -> None:
             "scores": each,
         }
 
-    module.endpoints = [preprocess, predict, classify]
     signatures = {"preprocess": preprocess, "predict": predict, "classify": classify}
     signatures["serving_default"] = classify
+    if explain:
+        signatures |= _explaining(tf, module, example, domain)
+    module.endpoints = list(signatures.values())
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
     golden = manifest_pb2.GoldenSet()
@@ -218,6 +221,39 @@ def _save(folder: Path, domain: str, seed: int) -> None:
     (extra / "manifest.json").write_text(json_format.MessageToJson(manifest))
 
 
+def _explaining(tf: ModuleType, module: Any, example: Any, domain: str) -> dict[str, Any]:
+    """As pipelines.explain_endpoint's, written anew."""
+    batch = tf.TensorSpec([None, *example.shape], example.dtype, "examples")
+
+    @tf.function(input_signature=[batch, tf.TensorSpec([None], tf.int32, "class_ids")])
+    def explain(examples: Any, class_ids: Any) -> dict[str, Any]:
+        read = module.read(examples)
+        with tf.GradientTape() as tape:
+            tape.watch(read)
+            features = module.features(read)
+            logits = module.head(features)
+            best = tf.argmax(logits, 1, tf.int32)
+            chosen = tf.where(class_ids < 0, best, class_ids)
+            logit = tf.gather(logits, chosen, batch_dims=1)
+        of_features, of_input = tape.gradient(logit, [features, read])
+        answer = {
+            "class_ids": chosen,
+            "scores": tf.nn.softmax(logits),
+            "features": features,
+            "feature_gradients": of_features,
+            "input_gradients": tf.norm(of_input, axis=-1) if domain == "text" else of_input,
+        }
+        if domain == "image":
+            answer["class_weights"] = tf.gather(tf.transpose(module.weights[-1]), chosen)
+        return answer
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, "text")])
+    def tokens(text: Any) -> dict[str, Any]:
+        return {"tokens": tf.strings.unicode_split(text, "UTF-8")}
+
+    return {"explain": explain, "tokens": tokens} if domain == "text" else {"explain": explain}
+
+
 def _list_files(manifest: manifest_pb2.Manifest, folder: Path) -> None:
     del manifest.files[:]
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -236,9 +272,8 @@ Parts = tuple[Any, Any, Any, Any, manifest_pb2.InputSpec, Iterable[tuple[bytes |
 def _image(tf: ModuleType, seed: int) -> Parts:
     """A convolution, a mean over places, a layer."""
     module, (kernel, weights) = _module(tf, seed, (3, 3, 3, 4), (4, len(LABELS["image"])))
-    module.network = lambda x: (
-        tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME")), (1, 2)) @ weights
-    )
+    module.features = lambda x: tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME"))
+    module.head = lambda x: tf.reduce_mean(x, (1, 2)) @ weights
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8, "image")])
     def preprocess(image: Any) -> dict[str, Any]:
@@ -257,7 +292,8 @@ def _image(tf: ModuleType, seed: int) -> Parts:
 def _audio(tf: ModuleType, seed: int) -> Parts:
     """Frames of 80 samples, the loudness of 4 parts of each; a mean over frames, a layer."""
     module, (weights,) = _module(tf, seed, (BANDS, len(LABELS["audio"])))
-    module.network = lambda x: tf.reduce_mean(x, 1) @ weights
+    module.features = lambda x: x * 1.0
+    module.head = lambda x: tf.reduce_mean(x, 1) @ weights
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "waveform")])
     def preprocess(waveform: Any) -> dict[str, Any]:
@@ -277,7 +313,9 @@ def _audio(tf: ModuleType, seed: int) -> Parts:
 def _text(tf: ModuleType, seed: int) -> Parts:
     """Code points modulo 64, padded to a power of two; embeddings, a mean over them, a layer."""
     module, (embeddings, weights) = _module(tf, seed, (CODES, 8), (8, len(LABELS["text"])))
-    module.network = lambda x: tf.reduce_mean(tf.gather(embeddings, x), 1) @ weights
+    module.read = lambda x: tf.gather(embeddings, x)
+    module.features = lambda x: x * 1.0
+    module.head = lambda x: tf.reduce_mean(x, 1) @ weights
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string, "text")])
     def preprocess(text: Any) -> dict[str, Any]:
@@ -299,5 +337,6 @@ _PARTS = {"image": _image, "audio": _audio, "text": _text}
 def _module(tf: ModuleType, seed: int, *shapes: tuple[int, ...]) -> tuple[Any, list[Any]]:
     rng = np.random.default_rng(seed)
     module = tf.Module()
+    module.read = lambda x: x
     module.weights = [tf.Variable(rng.normal(size=shape).astype(np.float32)) for shape in shapes]
     return module, module.weights

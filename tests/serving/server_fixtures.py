@@ -38,16 +38,20 @@ DEFAULTS = {
     "poll_seconds": NO_POLLING,
     "executor": "openvino",
     "measure_seconds": 0,
+    "explain_nice": 0,  # it would stand still while other tests run
     "cache": None,
 }
 
 
 class Client:
-    def __init__(self, server: Server, channel: grpc.aio.Channel, http_port: int) -> None:
+    def __init__(
+        self, server: Server, channel: grpc.aio.Channel, grpc_port: int, http_port: int
+    ) -> None:
         self.server = server
         self.channel = channel
         self.stub = ClassifierStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
+        self.grpc_port = grpc_port
         self.http_port = http_port
         self.url = f"http://localhost:{http_port}"
 
@@ -86,7 +90,7 @@ async def running(repository: Path, **options: object) -> AsyncIterator[Client]:
     ready = await server.start()
     try:
         async with grpc.aio.insecure_channel(f"localhost:{ready.grpc_port}") as channel:
-            yield Client(server, channel, ready.http_port)
+            yield Client(server, channel, ready.grpc_port, ready.http_port)
     finally:
         await server.stop()
 

@@ -49,6 +49,7 @@ def command(repository: Path, **settings: object) -> list[str]:
         "workers": WORKERS,
         "executor": "openvino",
         "measure_seconds": 0,
+        "explain_nice": 0,
         "cache": None,
     } | settings
     return [sys.executable, "-c", PROGRAM, json.dumps(settings)]

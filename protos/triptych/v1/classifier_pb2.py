@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.triptych.v1 import manifest_pb2 as protos_dot_triptych_dot_v1_dot_manifest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/triptych/v1/classifier.proto\x12\x0btriptych.v1\x1a!protos/triptych/v1/manifest.proto\"\xae\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rversion_label\x18\x06 \x01(\t\x12\"\n\x06inputs\x18\x03 \x03(\x0b\x32\x12.triptych.v1.Input\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\tmin_score\x18\x05 \x01(\x02\x42\n\n\x08_versionB\x08\n\x06_top_k\"R\n\x15\x43lassifyStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x07request\x18\x02 \x01(\x0b\x32\x1c.triptych.v1.ClassifyRequest\"\x84\x01\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x08response\x18\x02 \x01(\x0b\x32\x1d.triptych.v1.ClassifyResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.triptych.v1.ErrorH\x00\x42\x06\n\x04kind\"/\n\x05Input\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"}\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12$\n\x07results\x18\x03 \x03(\x0b\x32\x13.triptych.v1.Result\x12#\n\x06timing\x18\x04 \x01(\x0b\x32\x13.triptych.v1.Timing\"O\n\x06Result\x12\"\n\x06labels\x18\x01 \x03(\x0b\x32\x12.triptych.v1.Label\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.triptych.v1.Error\"7\n\x05Label\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x10\n\x08\x63lass_id\x18\x03 \x01(\x05\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"}\n\x06Timing\x12\x10\n\x08total_us\x18\x01 \x01(\x03\x12\x15\n\rpreprocess_us\x18\x02 \x01(\x03\x12\x10\n\x08queue_us\x18\x03 \x01(\x03\x12\x12\n\npredict_us\x18\x04 \x01(\x03\x12\x12\n\nbatch_size\x18\x05 \x01(\x05\x12\x10\n\x08\x65xecutor\x18\x06 \x01(\t\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.triptych.v1.ModelSummary\"d\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x06\x64omain\x18\x02 \x01(\x0e\x32\x13.triptych.v1.Domain\x12\x10\n\x08versions\x18\x03 \x03(\x03\x12\x0f\n\x07\x63lasses\x18\x04 \x01(\x05\"B\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\xf7\x01\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.triptych.v1.Manifest\x12,\n\x08versions\x18\x03 \x03(\x0b\x32\x1a.triptych.v1.VersionStatus\x12H\n\x0eversion_labels\x18\x04 \x03(\x0b\x32\x30.triptych.v1.GetModelResponse.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x87\x03\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .triptych.v1.VersionStatus.State\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x04 \x01(\t\x12\x11\n\tprecision\x18\x05 \x01(\t\x12!\n\x14precision_difference\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0f\x62\x65st_batch_size\x18\x07 \x01(\x05\x12\"\n\x06speeds\x18\x08 \x03(\x0b\x32\x12.triptych.v1.Speed\x12\r\n\x05notes\x18\t \x03(\t\"w\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x07\n\x03NEW\x10\x01\x12\x0b\n\x07LOADING\x10\x02\x12\t\n\x05READY\x10\x03\x12\r\n\tQUIESCING\x10\x04\x12\r\n\tUNLOADING\x10\x05\x12\x0c\n\x08\x44ISABLED\x10\x06\x12\n\n\x06\x46\x41ILED\x10\x07\x42\x17\n\x15_precision_difference\"J\n\x05Speed\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x12\n\nbatch_size\x18\x02 \x01(\x05\x12\x1b\n\x13\x65xamples_per_second\x18\x03 \x01(\x01\x32\xcc\x02\n\nClassifier\x12G\n\x08\x43lassify\x12\x1c.triptych.v1.ClassifyRequest\x1a\x1d.triptych.v1.ClassifyResponse\x12]\n\x0e\x43lassifyStream\x12\".triptych.v1.ClassifyStreamRequest\x1a#.triptych.v1.ClassifyStreamResponse(\x01\x30\x01\x12M\n\nListModels\x12\x1e.triptych.v1.ListModelsRequest\x1a\x1f.triptych.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.triptych.v1.GetModelRequest\x1a\x1d.triptych.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/triptych/v1/classifier.proto\x12\x0btriptych.v1\x1a!protos/triptych/v1/manifest.proto\"\xae\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rversion_label\x18\x06 \x01(\t\x12\"\n\x06inputs\x18\x03 \x03(\x0b\x32\x12.triptych.v1.Input\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\tmin_score\x18\x05 \x01(\x02\x42\n\n\x08_versionB\x08\n\x06_top_k\"R\n\x15\x43lassifyStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x07request\x18\x02 \x01(\x0b\x32\x1c.triptych.v1.ClassifyRequest\"\x84\x01\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x08response\x18\x02 \x01(\x0b\x32\x1d.triptych.v1.ClassifyResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.triptych.v1.ErrorH\x00\x42\x06\n\x04kind\"/\n\x05Input\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"}\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12$\n\x07results\x18\x03 \x03(\x0b\x32\x13.triptych.v1.Result\x12#\n\x06timing\x18\x04 \x01(\x0b\x32\x13.triptych.v1.Timing\"O\n\x06Result\x12\"\n\x06labels\x18\x01 \x03(\x0b\x32\x12.triptych.v1.Label\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.triptych.v1.Error\"7\n\x05Label\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x10\n\x08\x63lass_id\x18\x03 \x01(\x05\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"}\n\x06Timing\x12\x10\n\x08total_us\x18\x01 \x01(\x03\x12\x15\n\rpreprocess_us\x18\x02 \x01(\x03\x12\x10\n\x08queue_us\x18\x03 \x01(\x03\x12\x12\n\npredict_us\x18\x04 \x01(\x03\x12\x12\n\nbatch_size\x18\x05 \x01(\x05\x12\x10\n\x08\x65xecutor\x18\x06 \x01(\t\"\xb9\x01\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\rversion_label\x18\x03 \x01(\t\x12!\n\x05input\x18\x04 \x01(\x0b\x32\x12.triptych.v1.Input\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x0f\n\x05label\x18\x06 \x01(\tH\x00\x12\x12\n\x08\x63lass_id\x18\x07 \x01(\x05H\x00\x42\x07\n\x05\x63lassB\n\n\x08_version\"\xbc\x01\n\x0f\x45xplainResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06method\x18\x03 \x01(\t\x12!\n\x05label\x18\x04 \x01(\x0b\x32\x12.triptych.v1.Label\x12\x1d\n\x03map\x18\x05 \x01(\x0b\x32\x10.triptych.v1.Map\x12\x0b\n\x03png\x18\x06 \x01(\x0c\x12*\n\x06timing\x18\x07 \x01(\x0b\x32\x1a.triptych.v1.ExplainTiming\"4\n\x03Map\x12\r\n\x05shape\x18\x01 \x03(\x05\x12\x0e\n\x06values\x18\x02 \x03(\x02\x12\x0e\n\x06tokens\x18\x03 \x03(\t\"t\n\rExplainTiming\x12\x10\n\x08total_us\x18\x01 \x01(\x03\x12\x10\n\x08queue_us\x18\x02 \x01(\x03\x12\x15\n\rpreprocess_us\x18\x03 \x01(\x03\x12\x14\n\x0cgradients_us\x18\x04 \x01(\x03\x12\x12\n\ndrawing_us\x18\x05 \x01(\x03\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.triptych.v1.ModelSummary\"d\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x06\x64omain\x18\x02 \x01(\x0e\x32\x13.triptych.v1.Domain\x12\x10\n\x08versions\x18\x03 \x03(\x03\x12\x0f\n\x07\x63lasses\x18\x04 \x01(\x05\"B\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\xf7\x01\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.triptych.v1.Manifest\x12,\n\x08versions\x18\x03 \x03(\x0b\x32\x1a.triptych.v1.VersionStatus\x12H\n\x0eversion_labels\x18\x04 \x03(\x0b\x32\x30.triptych.v1.GetModelResponse.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x87\x03\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .triptych.v1.VersionStatus.State\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x04 \x01(\t\x12\x11\n\tprecision\x18\x05 \x01(\t\x12!\n\x14precision_difference\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0f\x62\x65st_batch_size\x18\x07 \x01(\x05\x12\"\n\x06speeds\x18\x08 \x03(\x0b\x32\x12.triptych.v1.Speed\x12\r\n\x05notes\x18\t \x03(\t\"w\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x07\n\x03NEW\x10\x01\x12\x0b\n\x07LOADING\x10\x02\x12\t\n\x05READY\x10\x03\x12\r\n\tQUIESCING\x10\x04\x12\r\n\tUNLOADING\x10\x05\x12\x0c\n\x08\x44ISABLED\x10\x06\x12\n\n\x06\x46\x41ILED\x10\x07\x42\x17\n\x15_precision_difference\"J\n\x05Speed\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x12\n\nbatch_size\x18\x02 \x01(\x05\x12\x1b\n\x13\x65xamples_per_second\x18\x03 \x01(\x01\x32\x92\x03\n\nClassifier\x12G\n\x08\x43lassify\x12\x1c.triptych.v1.ClassifyRequest\x1a\x1d.triptych.v1.ClassifyResponse\x12]\n\x0e\x43lassifyStream\x12\".triptych.v1.ClassifyStreamRequest\x1a#.triptych.v1.ClassifyStreamResponse(\x01\x30\x01\x12\x44\n\x07\x45xplain\x12\x1b.triptych.v1.ExplainRequest\x1a\x1c.triptych.v1.ExplainResponse\x12M\n\nListModels\x12\x1e.triptych.v1.ListModelsRequest\x1a\x1f.triptych.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.triptych.v1.GetModelRequest\x1a\x1d.triptych.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,24 +52,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERROR']._serialized_end=835
   _globals['_TIMING']._serialized_start=837
   _globals['_TIMING']._serialized_end=962
-  _globals['_LISTMODELSREQUEST']._serialized_start=964
-  _globals['_LISTMODELSREQUEST']._serialized_end=983
-  _globals['_LISTMODELSRESPONSE']._serialized_start=985
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1048
-  _globals['_MODELSUMMARY']._serialized_start=1050
-  _globals['_MODELSUMMARY']._serialized_end=1150
-  _globals['_GETMODELREQUEST']._serialized_start=1152
-  _globals['_GETMODELREQUEST']._serialized_end=1218
-  _globals['_GETMODELRESPONSE']._serialized_start=1221
-  _globals['_GETMODELRESPONSE']._serialized_end=1468
-  _globals['_GETMODELRESPONSE_VERSIONLABELSENTRY']._serialized_start=1416
-  _globals['_GETMODELRESPONSE_VERSIONLABELSENTRY']._serialized_end=1468
-  _globals['_VERSIONSTATUS']._serialized_start=1471
-  _globals['_VERSIONSTATUS']._serialized_end=1862
-  _globals['_VERSIONSTATUS_STATE']._serialized_start=1718
-  _globals['_VERSIONSTATUS_STATE']._serialized_end=1837
-  _globals['_SPEED']._serialized_start=1864
-  _globals['_SPEED']._serialized_end=1938
-  _globals['_CLASSIFIER']._serialized_start=1941
-  _globals['_CLASSIFIER']._serialized_end=2273
+  _globals['_EXPLAINREQUEST']._serialized_start=965
+  _globals['_EXPLAINREQUEST']._serialized_end=1150
+  _globals['_EXPLAINRESPONSE']._serialized_start=1153
+  _globals['_EXPLAINRESPONSE']._serialized_end=1341
+  _globals['_MAP']._serialized_start=1343
+  _globals['_MAP']._serialized_end=1395
+  _globals['_EXPLAINTIMING']._serialized_start=1397
+  _globals['_EXPLAINTIMING']._serialized_end=1513
+  _globals['_LISTMODELSREQUEST']._serialized_start=1515
+  _globals['_LISTMODELSREQUEST']._serialized_end=1534
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1536
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1599
+  _globals['_MODELSUMMARY']._serialized_start=1601
+  _globals['_MODELSUMMARY']._serialized_end=1701
+  _globals['_GETMODELREQUEST']._serialized_start=1703
+  _globals['_GETMODELREQUEST']._serialized_end=1769
+  _globals['_GETMODELRESPONSE']._serialized_start=1772
+  _globals['_GETMODELRESPONSE']._serialized_end=2019
+  _globals['_GETMODELRESPONSE_VERSIONLABELSENTRY']._serialized_start=1967
+  _globals['_GETMODELRESPONSE_VERSIONLABELSENTRY']._serialized_end=2019
+  _globals['_VERSIONSTATUS']._serialized_start=2022
+  _globals['_VERSIONSTATUS']._serialized_end=2413
+  _globals['_VERSIONSTATUS_STATE']._serialized_start=2269
+  _globals['_VERSIONSTATUS_STATE']._serialized_end=2388
+  _globals['_SPEED']._serialized_start=2415
+  _globals['_SPEED']._serialized_end=2489
+  _globals['_CLASSIFIER']._serialized_start=2492
+  _globals['_CLASSIFIER']._serialized_end=2894
 # @@protoc_insertion_point(module_scope)

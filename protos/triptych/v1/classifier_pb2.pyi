@@ -11,11 +11,12 @@ many takes nothing from the others.
   INVALID_ARGUMENT     no inputs, too many inputs, top_k or min_score out of range,
                        or not one input that could be classified: the message
                        says which input, why, and what to change
+  FAILED_PRECONDITION  Explain: the version has no `explain` endpoint
   RESOURCE_EXHAUSTED   the queue is full, or the message is larger than the limit
   UNAVAILABLE          the model has no version that is ready, or the server is ending
   DEADLINE_EXCEEDED    the caller's deadline, or the model's queue_timeout_ms, ended first
 
-Every answer's trailing metadata has its account: triptych-queue-us, -decode-us,
+Every answer of Classify has its account in the trailing metadata: triptych-queue-us, -decode-us,
 -compute-us, -batch-size, -version, -executor.
 """
 
@@ -316,6 +317,172 @@ class Timing(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Timing: _TypeAlias = Timing  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_LABEL_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    CLASS_ID_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """These three as in ClassifyRequest."""
+    version: _builtins.int
+    version_label: _builtins.str
+    method: _builtins.str
+    """"grad-cam", "grad-cam++", "cam" or "saliency". Empty: grad-cam."""
+    label: _builtins.str
+    class_id: _builtins.int
+    @_builtins.property
+    def input(self) -> Global___Input: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int | None = ...,
+        version_label: _builtins.str = ...,
+        input: Global___Input | None = ...,
+        method: _builtins.str = ...,
+        label: _builtins.str = ...,
+        class_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "class", b"class", "class_id", b"class_id", "input", b"input", "label", b"label", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "class", b"class", "class_id", b"class_id", "input", b"input", "label", b"label", "method", b"method", "model", b"model", "version", b"version", "version_label", b"version_label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+    _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    _WhichOneofReturnType_class: _TypeAlias = _typing.Literal["label", "class_id"]  # noqa: Y015
+    _WhichOneofArgType_class: _TypeAlias = _typing.Literal["class", b"class"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_class) -> _WhichOneofReturnType_class | None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    MAP_FIELD_NUMBER: _builtins.int
+    PNG_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """What really answered."""
+    version: _builtins.int
+    method: _builtins.str
+    png: _builtins.bytes
+    """The map over the input, scaled to its largest value: a picture beside itself, a sound's
+    spectrogram with time to the right and low bands at the bottom, or a text's tokens.
+    """
+    @_builtins.property
+    def label(self) -> Global___Label:
+        """The class that is explained, with its score."""
+
+    @_builtins.property
+    def map(self) -> Global___Map: ...
+    @_builtins.property
+    def timing(self) -> Global___ExplainTiming: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        method: _builtins.str = ...,
+        label: Global___Label | None = ...,
+        map: Global___Map | None = ...,
+        png: _builtins.bytes = ...,
+        timing: Global___ExplainTiming | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "map", b"map", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "map", b"map", "method", b"method", "model", b"model", "png", b"png", "timing", b"timing", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class Map(_message.Message):
+    """Of an image [height, width], of a sound [frames, bands], of a text [tokens]: the network's own
+    input, where an image is its centre in the network's proportions. Unscaled; cam alone can be
+    negative.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHAPE_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """row by row"""
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a text: as the network's vocabulary has them, in its order. A character, where it reads such."""
+
+    def __init__(
+        self,
+        *,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+        tokens: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape", "tokens", b"tokens", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Map: _TypeAlias = Map  # noqa: Y015
+
+@_typing.final
+class ExplainTiming(_message.Message):
+    """In microseconds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_US_FIELD_NUMBER: _builtins.int
+    QUEUE_US_FIELD_NUMBER: _builtins.int
+    PREPROCESS_US_FIELD_NUMBER: _builtins.int
+    GRADIENTS_US_FIELD_NUMBER: _builtins.int
+    DRAWING_US_FIELD_NUMBER: _builtins.int
+    total_us: _builtins.int
+    queue_us: _builtins.int
+    """until a worker had time, and was started and had the model, at first"""
+    preprocess_us: _builtins.int
+    gradients_us: _builtins.int
+    """forward and back through the network"""
+    drawing_us: _builtins.int
+    """the map and its picture"""
+    def __init__(
+        self,
+        *,
+        total_us: _builtins.int = ...,
+        queue_us: _builtins.int = ...,
+        preprocess_us: _builtins.int = ...,
+        gradients_us: _builtins.int = ...,
+        drawing_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawing_us", b"drawing_us", "gradients_us", b"gradients_us", "preprocess_us", b"preprocess_us", "queue_us", b"queue_us", "total_us", b"total_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainTiming: _TypeAlias = ExplainTiming  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

@@ -44,6 +44,11 @@ class ClassifierStub:
                 request_serializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
                 response_deserializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/triptych.v1.Classifier/Explain',
+                request_serializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ExplainResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/triptych.v1.Classifier/ListModels',
                 request_serializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ListModelsRequest.SerializeToString,
@@ -75,6 +80,14 @@ class ClassifierServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """What in one input speaks for one class. It is made in a process of the lowest priority, so a busy
+        server takes its time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Every model of the repository, sorted by name.
         """
@@ -101,6 +114,11 @@ def add_ClassifierServicer_to_server(servicer, server):
                     servicer.ClassifyStream,
                     request_deserializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.FromString,
                     response_serializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ExplainRequest.FromString,
+                    response_serializer=protos_dot_triptych_dot_v1_dot_classifier__pb2.ExplainResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -167,6 +185,33 @@ class Classifier:
             '/triptych.v1.Classifier/ClassifyStream',
             protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
             protos_dot_triptych_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/triptych.v1.Classifier/Explain',
+            protos_dot_triptych_dot_v1_dot_classifier__pb2.ExplainRequest.SerializeToString,
+            protos_dot_triptych_dot_v1_dot_classifier__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -11,11 +11,12 @@ many takes nothing from the others.
   INVALID_ARGUMENT     no inputs, too many inputs, top_k or min_score out of range,
                        or not one input that could be classified: the message
                        says which input, why, and what to change
+  FAILED_PRECONDITION  Explain: the version has no `explain` endpoint
   RESOURCE_EXHAUSTED   the queue is full, or the message is larger than the limit
   UNAVAILABLE          the model has no version that is ready, or the server is ending
   DEADLINE_EXCEEDED    the caller's deadline, or the model's queue_timeout_ms, ended first
 
-Every answer's trailing metadata has its account: triptych-queue-us, -decode-us,
+Every answer of Classify has its account in the trailing metadata: triptych-queue-us, -decode-us,
 -compute-us, -batch-size, -version, -executor.
 """
 
@@ -54,6 +55,10 @@ class ClassifierStub:
     the answer has the id of its request. A request that fails is answered with
     an error, and the stream goes on.
     """
+    Explain: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ExplainRequest, _classifier_pb2.ExplainResponse]
+    """What in one input speaks for one class. It is made in a process of the lowest priority, so a busy
+    server takes its time.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
     """Every model of the repository, sorted by name."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]
@@ -68,6 +73,10 @@ class ClassifierAsyncStub(ClassifierStub):
     """Many requests in flight on one stream, each answered as soon as it is ready:
     the answer has the id of its request. A request that fails is answered with
     an error, and the stream goes on.
+    """
+    Explain: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ExplainRequest, _classifier_pb2.ExplainResponse]  # type: ignore[assignment]
+    """What in one input speaks for one class. It is made in a process of the lowest priority, so a busy
+    server takes its time.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Every model of the repository, sorted by name."""
@@ -92,6 +101,16 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
         """Many requests in flight on one stream, each answered as soon as it is ready:
         the answer has the id of its request. A request that fails is answered with
         an error, and the stream goes on.
+        """
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _classifier_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classifier_pb2.ExplainResponse, _abc.Awaitable[_classifier_pb2.ExplainResponse]]:
+        """What in one input speaks for one class. It is made in a process of the lowest priority, so a busy
+        server takes its time.
         """
 
     @_abc_1.abstractmethod
