@@ -38,7 +38,7 @@ def guided_backprop(network: Network, example: npt.NDArray, class_id: int) -> Ex
         network.memo[guided_backprop] = _trace(network)
     guided = network.memo[guided_backprop]
     x = network.embed(example[None])
-    (gradient,) = guided(x, tf.constant(example[None]), class_id).numpy()
+    (gradient,) = guided(x, tf.constant(example[None]), tf.constant(class_id)).numpy()
     values = magnitude(network, gradient)
     return Explanation.of(network, example, class_id, "guided-backprop", values)
 
