@@ -19,13 +19,39 @@ def unroll(
 
     Args:    input_shape: of one example, as [H, W, C].
     """
+    return _unrolled(network, input_shape, dtype)[0]
+
+
+class Named(NamedTuple):
+    model: keras.Model  # as of `unroll`
+    outputs: dict[str, keras.KerasTensor]  # of each layer and block by its path, in running order
+    steps: "list[Step]"  # of this very model
+
+
+def unroll_named(
+    network: keras.Model, input_shape: tuple[int | None, ...], dtype="float32"
+) -> Named:
+    """`unroll`, with what hangs where. Of a layer that is called twice it is the later output."""
+    model, blocks = _unrolled(network, input_shape, dtype)
+    names = {maker: [path] for maker, path in paths(network).items()}
+    for block, output in blocks.items():
+        if block in names and isinstance(output, keras.KerasTensor):
+            names.setdefault(id(output._keras_history.operation), []).extend(names[block])
+    trace = steps(model)
+    outputs = {name: step.output for step in trace for name in names.get(id(step.operation), ())}
+    made = {id(x) for step in trace for x in tree.flatten(step.output)}
+    inputs = next(x for step in trace for x in step.inputs if id(x) not in made)
+    return Named(keras.Model(inputs, trace[-1].output, name=network.name), outputs, trace)
+
+
+def _unrolled(network, input_shape, dtype) -> tuple[keras.Model, dict[int, Any]]:
     inputs = keras.Input(input_shape, dtype=dtype)
     if not network.built:
         # By shapes alone: `network(inputs)` would trace it, which takes five times as long.
         own = type(network).build is not keras.Model.build
         network.build(inputs.shape) if own else network.call(inputs)
-    with unrolled():
-        return keras.Model(inputs, network.call(inputs), name=network.name)
+    with unrolled() as blocks:
+        return keras.Model(inputs, network.call(inputs), name=network.name), blocks
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import keras
 from keras import layers
 
-_unrolling = ContextVar("unrolling", default=False)
+_unrolling: ContextVar[dict[int, Any] | None] = ContextVar("unrolling", default=None)
 
 
 class Block(layers.Layer):
@@ -18,9 +19,11 @@ class Block(layers.Layer):
     """
 
     def __call__(self, *args, **kwargs):
-        if _unrolling.get():
-            return self.call(*args, **kwargs)
-        return super().__call__(*args, **kwargs)
+        outputs = _unrolling.get()
+        if outputs is None:
+            return super().__call__(*args, **kwargs)
+        outputs[id(self)] = self.call(*args, **kwargs)
+        return outputs[id(self)]
 
     def build(self, input_shape):
         self._symbolic(input_shape)
@@ -35,10 +38,14 @@ class Block(layers.Layer):
 
 
 @contextmanager
-def unrolled() -> Iterator[None]:
-    """Within, a block's layers are applied in its place, as if there were no block."""
-    token = _unrolling.set(True)
+def unrolled() -> Iterator[dict[int, Any]]:
+    """Within, a block's layers are applied in its place, as if there were no block.
+
+    It gives id(block) -> what the block gave.
+    """
+    outputs: dict[int, Any] = {}
+    token = _unrolling.set(outputs)
     try:
-        yield
+        yield outputs
     finally:
         _unrolling.reset(token)
