@@ -41,7 +41,7 @@ def activation_maximization(
     *,
     seed_input: np.ndarray | None = None,
     steps: int = 128,
-    step_size: float = 0.05,
+    step_size: float | None = None,
     regularizers: Sequence[Regularizer] = (),
     input_modifiers: Sequence[Modifier] = (),
     parametrisation: Parametrisation | None = None,
@@ -54,7 +54,8 @@ def activation_maximization(
 
     Args:    model: inputs within [0, 1] -> a layer's output [B, ..., C] (canvas.py makes it);
              units: one for each input, in [0, C); seed_input: [B, ...] to start from, else noise;
-             step_size: root mean square over an input, or over its amplitudes.
+             step_size: root mean square over an input, or over its amplitudes; None leaves it to
+             the parametrisation.
     Raises:  ValueError if the layer has no such unit, or a seed_input is given for waves.
     Source:  Erhan 2009, "Visualizing higher-layer features of a deep network"; names of
              tf-keras-vis.
@@ -82,6 +83,7 @@ def activation_maximization(
         value = degree(model(seen, training=False), units)
         return value - sum(penalty(inputs) for penalty in regularizers)
 
+    step_size = step_size or parametrisation.step_size
     found = ascend(objective, start, steps, step_size, parametrisation.project, seed)
     inputs = parametrisation.inputs(tf.constant(found.inputs), shape)
     activations = degree(model(inputs, training=False), units)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from models.geometry import Field
+from models.graph import Step
 
 
 class Excitement(NamedTuple):
@@ -18,19 +19,18 @@ class Excitement(NamedTuple):
     degree: float  # sum over the map
 
 
-def filters(layer: keras.layers.Layer) -> np.ndarray:
+def filters(step: Step) -> np.ndarray:
     """A convolution's kernels, one after the other.  [N, h, w, C], or [N, h, C] in one dimension
 
-    Raises:  ValueError if the layer is no convolution.
+    Raises:  ValueError if the step is no convolution.
     """
-    kernel = getattr(layer, "kernel", None)
-    if kernel is None or len(kernel.shape) not in (3, 4) or "Conv" not in type(layer).__name__:
-        raise ValueError(
-            f"{layer.name} is a {type(layer).__name__}: only convolutions have filters"
-        )
-    values = keras.ops.convert_to_numpy(kernel)
-    if isinstance(layer, keras.layers.DepthwiseConv2D):  # [h, w, C, multiplier]
-        values = values.reshape(*values.shape[:2], 1, -1)
+    kernels = [weight for weight in step.weights if len(weight.shape) in (3, 4)]
+    kind = type(step.operation).__name__
+    if not kernels or "Conv" not in kind:
+        raise ValueError(f"{step.operation.name} is a {kind}: only convolutions have filters")
+    values = keras.ops.convert_to_numpy(kernels[0])
+    if "Depthwise" in kind:  # [h, w, C, multiplier]
+        values = values.reshape(*values.shape[:-2], 1, -1)
     return np.moveaxis(values, -1, 0)
 
 

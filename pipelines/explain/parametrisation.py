@@ -12,6 +12,8 @@ from pipelines.explain.ascent import clipped
 class Pixels:
     """Each number for itself, within [0, 1]."""
 
+    step_size = 0.2  # large: a small one ends at the next kink of the ReLUs
+
     def start(self, count: int, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
         """Noise about the middle."""
         noise = np.random.default_rng(seed).normal(0.5, 0.2, (count, *shape))
@@ -36,6 +38,7 @@ class Fourier:
     """
 
     deviation: float = 0.01
+    step_size = 0.02
 
     def start(self, count: int, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
         """[count, 2, C, H, W // 2 + 1]: real and imaginary parts."""

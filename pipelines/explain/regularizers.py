@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-
 SMOOTH = 0.02  # of a range of 1: five grey levels
 
 

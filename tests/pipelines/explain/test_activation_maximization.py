@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from pipelines.explain.activation_maximization import activation_maximization, degree
 from pipelines.explain.input_modifiers import Jitter
 from pipelines.explain.parametrisation import Fourier
-from pipelines.explain.regularizers import L1, TotalVariation2D
+from pipelines.explain.regularizers import L1
 
 
 @pytest.fixture(scope="module")

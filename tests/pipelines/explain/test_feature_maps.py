@@ -14,19 +14,17 @@ RNG = np.random.default_rng(0)
 
 
 def test_filters_come_one_after_the_other() -> None:
+    image, sound = keras.Input((8, 8, 3)), keras.Input((8, 6))
     conv, wide, deep = layers.Conv2D(5, (3, 2)), layers.Conv1D(4, 3), layers.DepthwiseConv2D(3)
-    conv.build((None, 8, 8, 3))
-    wide.build((None, 8, 6))
-    deep.build((None, 8, 8, 2))
-    assert filters(conv).shape == (5, 3, 2, 3)
-    np.testing.assert_array_equal(filters(conv)[4, ..., 1], conv.kernel.numpy()[:, :, 1, 4])
-    assert filters(wide).shape == (4, 3, 6)
-    assert filters(deep).shape == (2, 3, 3, 1)
-    np.testing.assert_array_equal(filters(deep)[1, ..., 0], deep.kernel.numpy()[:, :, 1, 0])
-    dense = layers.Dense(3)
-    dense.build((None, 4))
+    of_image = steps(keras.Model(image, layers.Dense(3)(conv(deep(image)))))
+    of_sound = steps(keras.Model(sound, wide(sound)))
+    assert filters(of_image[1]).shape == (5, 3, 2, 3)
+    np.testing.assert_array_equal(filters(of_image[1])[4, ..., 1], conv.kernel.numpy()[:, :, 1, 4])
+    assert filters(of_image[0]).shape == (3, 3, 3, 1)
+    np.testing.assert_array_equal(filters(of_image[0])[1, ..., 0], deep.kernel.numpy()[:, :, 1, 0])
+    assert filters(of_sound[0]).shape == (4, 3, 6)
     with pytest.raises(ValueError, match="only convolutions have filters"):
-        filters(dense)
+        filters(of_image[2])
 
 
 def test_row_156_degrees_of_50_maps_of_11x11_are_sums() -> None:

@@ -122,6 +122,8 @@ def test_average_pooling_keeps_the_rest() -> None:
     maps = conv(picture).numpy()
     wanted = maps.reshape(1, 4, 2, 2, 4, 3).mean(axis=(2, 4))
     np.testing.assert_allclose(average_pooling(model)(picture), wanted, rtol=1e-5, atol=1e-6)
+    seen = painted(model, {"maps": model.output}, average_pool=True)(picture)["maps"]
+    np.testing.assert_allclose(seen, wanted, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(model(picture), maps.reshape(1, 4, 2, 2, 4, 3).max(axis=(2, 4)))
 
 
