@@ -10,6 +10,7 @@ from triptych import (
     bench,
     classify,
     evaluate,
+    explain,
     export,
     health,
     models_describe,
@@ -54,7 +55,18 @@ models = typer.Typer(
     help="Which networks there are, what they cost, and what a server has.",
 )
 
-for verb in (train, export, evaluate, serve, classify, batch, bench, health, quickstart):
+for verb in (
+    train,
+    export,
+    evaluate,
+    explain,
+    serve,
+    classify,
+    batch,
+    bench,
+    health,
+    quickstart,
+):
     app.command(verb.__name__.rpartition(".")[2], epilog=verb.EXAMPLE)(verb.command)
 for verb in (models_list, models_describe, models_import, models_serving):
     models.command(verb.__name__.rpartition("_")[2], epilog=verb.EXAMPLE)(verb.command)

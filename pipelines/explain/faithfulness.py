@@ -10,7 +10,7 @@ from pipelines.explain.gradients import repeated
 from pipelines.explain.network import Network
 from pipelines.preprocessing.text import PADDING_ID
 
-STEPS = 32
+STEPS = 16
 
 
 class Curves(NamedTuple):

@@ -81,13 +81,13 @@ def _explain(
         channels = activation.shape[-1]
         weights = weigh(activation.reshape(-1, channels), slope.reshape(-1, channels))
         coarse.append(activation @ weights)
-        values.append(enlarger(network, name, example.shape)(np.maximum(coarse[-1], 0)))
+        values.append(enlarger(network, name, example.shape)(coarse[-1]))
     return Explanation.of(
         network,
         example,
         class_id,
         method,
-        np.sum(values, axis=0),
+        np.maximum(np.sum(values, axis=0), 0),
         layer=" + ".join(names),
         coarse=np.maximum(np.sum(coarse, axis=0), 0).astype(np.float32)
         if len({c.shape for c in coarse}) == 1

@@ -16,7 +16,7 @@ from pipelines.explain.errors import ExplainError
 from pipelines.preprocessing import Preprocessing
 from pipelines.preprocessing.text import FIRST_ID, PADDING_ID, TextPreprocessing
 from protos.triptych.v1 import manifest_pb2
-from serving.runtime.decoding import decode
+from serving.runtime.decoding import DEFAULT_LIMITS, Limits, decode
 
 Decoded = npt.NDArray[Any] | str
 RED = (255, 0, 0)
@@ -36,21 +36,27 @@ class Inputs:
         spec: manifest_pb2.InputSpec,
         preprocess: Callable[[Decoded], npt.NDArray[Any]],
         text: TextPreprocessing | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ):
         self.spec = spec
         self.domain: str = spec.WhichOneof("kind")
         self.preprocess = preprocess
         self._text = text
+        self._limits = limits
 
     @classmethod
-    def of(cls, preprocessing: Preprocessing) -> "Inputs":
+    def of(cls, preprocessing: Preprocessing, limits: Limits = DEFAULT_LIMITS) -> "Inputs":
         function = tf.function(preprocessing.preprocess, [preprocessing.decoded_spec])
         text = preprocessing if isinstance(preprocessing, TextPreprocessing) else None
-        return cls(preprocessing.spec(), lambda x: function(tf.constant(x)).numpy(), text)
+        return cls(preprocessing.spec(), lambda x: function(tf.constant(x)).numpy(), text, limits)
 
     def example(self, item: bytes | str) -> npt.NDArray[Any]:
         """One example, no batch axis.  Raises: InvalidInput."""
-        return self.preprocess(decode(item, self.spec))
+        return self.preprocess(self.decode(item))
+
+    def decode(self, item: bytes | str) -> Decoded:
+        """What `preprocess` takes.  Raises: InvalidInput."""
+        return decode(item, self.spec, self._limits)
 
     # Pictures.
 
@@ -112,11 +118,13 @@ class Inputs:
 
     # Texts.
 
-    def tokens(self, text: str, example: npt.NDArray[Any]) -> list[str]:
+    def tokens(self, item: bytes | str, example: npt.NDArray[Any]) -> list[str]:
         """What stands at each position of the example; padding is left out."""
         if self._text is None:
             raise ExplainError("only a text has tokens")
-        words = [token.decode() for token in self._text.tokens(tf.constant(text)).numpy()]
+        words = [
+            token.decode() for token in self._text.tokens(tf.constant(self.decode(item))).numpy()
+        ]
         words = words[::-1] if self._text.get_config()["backwards"] else words
         return words[: int(np.count_nonzero(example != PADDING_ID))]
 

@@ -26,6 +26,7 @@ from pipelines.explain.inputs import Inputs
 from pipelines.preprocessing.text import FIRST_ID, TextPreprocessing
 from pipelines.run import CONFIG, Run, RunError
 from protos.triptych.v1 import manifest_pb2
+from serving.runtime.decoding import DEFAULT_LIMITS, Limits
 from serving.runtime.manifest import read_golden, read_manifest
 from serving.runtime.servable import GOLDEN_TOLERANCE
 
@@ -91,7 +92,7 @@ class Network:
     def layer(self, name: str) -> KerasTensor:
         """Raises: ExplainError, with the names that there are."""
         if name not in self.layers:
-            known = list(self.layers)
+            known = list(dict.fromkeys(self.names.values()))
             more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
             raise ExplainError(
                 f"{self.name} has no layer {name!r}; it has {', '.join(known[-LISTED:])}{more}"
@@ -140,21 +141,25 @@ class Network:
         return keras.Model([self.model.input, *self._embedded], self.model.output)
 
 
-def open_network(model: str | Path, repository: Path = Path("model_repository")) -> Network:
+def open_network(
+    model: str | Path,
+    repository: Path = Path("model_repository"),
+    limits: Limits = DEFAULT_LIMITS,
+) -> Network:
     """
     Args:    model: a run's folder, a version's, or a name in the repository: its newest version.
     Raises:  ExplainError if there is none, or it is not what was exported.
     """
     try:
         if (Path(model) / CONFIG).is_file():
-            return _of_run(Run.open(Path(model)))
+            return _of_run(Run.open(Path(model)), limits)
         version = find_version(str(model), repository)
     except (RunError, BatchError) as error:
         raise ExplainError(str(error)) from error
-    return _of_version(version.folder)
+    return _of_version(version.folder, limits)
 
 
-def _of_run(run: Run) -> Network:
+def _of_run(run: Run, limits: Limits) -> Network:
     inputs = run.preprocessing()
     spec = inputs.example_spec
     name = run.folder.resolve().name
@@ -163,18 +168,18 @@ def _of_run(run: Run) -> Network:
         run.labels,
         tuple(spec.shape),
         spec.dtype.name,
-        inputs=Inputs.of(inputs),
+        inputs=Inputs.of(inputs, limits),
         name=name,
     )
 
 
-def _of_version(folder: Path) -> Network:
+def _of_version(folder: Path, limits: Limits) -> Network:
     manifest, golden = read_manifest(folder), read_golden(folder)
     saved = tf.saved_model.load(str(folder))
     spec = saved.signatures["preprocess"].structured_outputs["example"]
     network = _built(manifest, spec)
     _carry(saved.signatures["predict"], network, spec, manifest.name)
-    inputs = _inputs(manifest, saved, golden)
+    inputs = _inputs(manifest, saved, golden, limits)
     result = Network(
         network,
         list(manifest.labels),
@@ -233,7 +238,9 @@ def _kind(variable: tf.Variable) -> tuple[str, tuple[int, ...]]:
     return variable.name.rpartition("/")[2], tuple(variable.shape)
 
 
-def _inputs(manifest: manifest_pb2.Manifest, saved: Any, golden: Sequence[Any]) -> Inputs:
+def _inputs(
+    manifest: manifest_pb2.Manifest, saved: Any, golden: Sequence[Any], limits: Limits
+) -> Inputs:
     endpoint = saved.signatures["preprocess"]
     (argument,) = endpoint.structured_input_signature[1]
 
@@ -241,7 +248,7 @@ def _inputs(manifest: manifest_pb2.Manifest, saved: Any, golden: Sequence[Any]) 
         return endpoint(**{argument: tf.constant(decoded)})["example"].numpy()
 
     if manifest.input.WhichOneof("kind") != "text":
-        return Inputs(manifest.input, preprocess)
+        return Inputs(manifest.input, preprocess, limits=limits)
     table = saved.preprocessing.ids.resource_handle
     words, numbers = tf.raw_ops.LookupTableExportV2(
         table_handle=table, Tkeys=tf.string, Tvalues=tf.int32
@@ -257,7 +264,7 @@ def _inputs(manifest: manifest_pb2.Manifest, saved: Any, golden: Sequence[Any]) 
         if all(
             np.array_equal(text.preprocess(tf.constant(g.text)), preprocess(g.text)) for g in golden
         ):
-            return Inputs(manifest.input, preprocess, text)
+            return Inputs(manifest.input, preprocess, text, limits)
     raise ExplainError(
         f"how {manifest.name} splits a text is not known to this release: export it again, or"
         " explain the run's folder"

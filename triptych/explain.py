@@ -1,0 +1,293 @@
+"""`triptych explain`: what in an input speaks for a class."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from triptych.console import fail, hint
+
+if TYPE_CHECKING:
+    from pipelines.explain.compare import Comparison
+    from pipelines.explain.explanation import Explanation
+    from pipelines.explain.network import Network
+
+EXAMPLE = (
+    "Example: triptych explain frog.jpg --model cifar10 --method grad-cam --out frog.png\n\n"
+    "The other class: triptych explain frog.jpg --model cifar10 --class bird\n\n"
+    "A sound, with its part that counts as kept.wav: triptych explain seven.wav --model digits"
+    " --method occlusion --out kept.png\n\n"
+    "A text: triptych explain --text 'Who wrote Hamlet?' --model questions --method occlusion\n\n"
+    "All methods over many inputs: triptych explain photos/*.jpg --model cifar10"
+    " --report cifar10.html"
+)
+DEFAULT = "grad-cam"
+PATIENCE_SECONDS = 2.0  # a shorter wait needs no progress shown
+
+Item = tuple[str, bytes | str]
+
+
+def command(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE...", help="Pictures, sounds or texts.")
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL", help="A name in the repository, a version's folder, or a run's."
+        ),
+    ] = "",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="saliency, smoothgrad, guided-backprop, integrated-gradients, occlusion, cam,"
+            " grad-cam, grad-cam++ or score-cam; default grad-cam, and of a report all; may be"
+            " given again.",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--class", metavar="LABEL", help="Default: the top one.")
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYER", help="Of grad-cam and its kin; default: the last with places."
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="May be given again.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The picture; default FILE.METHOD.png here."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="A page over all inputs and methods instead."),
+    ] = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="NAME/VERSION/; default model_repository."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the values, or a report's figures.")
+    ] = False,
+) -> None:
+    """Show what in an input speaks for a class, as a picture, an array, or a page over many.
+
+    A sound's picture has a WAV beside it: what counts, alone.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not model:
+        fail(
+            "which model? --model NAME; `triptych models serving` or model_repository/ has them", 2
+        )
+    if not files and not text:
+        fail("nothing to explain: give files or --text (see --help)", 2)
+    try:
+        from pipelines.explain.compare import bound
+        from pipelines.explain.errors import ExplainError
+        from pipelines.explain.network import open_network
+    except ImportError as error:
+        fail(f"explaining needs the extras: pip install 'triptych[cpu,train,evaluate]' ({error})")
+    from pydantic import ValidationError
+
+    from serving.errors import InvalidInput
+    from serving.settings import Settings
+    from serving.settings import explain as settings_error
+
+    methods = method or []
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        fail(settings_error(error), 2)
+    try:
+        for each in methods:
+            bound(each, layer)
+        network = open_network(model, repository or settings.repository, settings.limits)
+        items = _items(files or [], text or [])
+        if report is not None:
+            comparison = _report(network, items, methods, label, layer, report)
+            _show(comparison, report, as_json)
+        else:
+            _pictures(network, items, methods or [DEFAULT], label, layer, out, as_json)
+    except (ExplainError, InvalidInput, OSError) as error:
+        fail(error)
+
+
+def _items(files: list[Path], texts: list[str]) -> list[Item]:
+    from serving.errors import InvalidInput
+
+    items: list[Item] = []
+    for path in files:
+        try:
+            items.append((str(path), path.read_bytes()))
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    return [*items, *((each, each) for each in texts)]
+
+
+def _pictures(
+    network: "Network",
+    items: list[Item],
+    methods: list[str],
+    label: str | None,
+    layer: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from pipelines.explain.compare import bound, chosen_class
+    from serving.errors import InvalidInput
+
+    if out is not None and len(items) * len(methods) > 1:
+        fail("--out takes one picture: give one input and one --method, or take --report", 2)
+    taken: set[Path] = set()
+    with _progress("Explaining", len(items) * len(methods)) as advance:
+        for name, item in items:
+            try:
+                example = network.example(item)
+            except InvalidInput as error:
+                raise InvalidInput(f"{name}: {error}") from error
+            class_id = chosen_class(network, example, label)
+            for method in methods:
+                explanation = bound(method, layer)(network, example, class_id)
+                advance()
+                target = out
+                if target is None and not as_json:
+                    target = _free_name(name, method, taken)
+                written = _write(network, item, example, explanation, target) if target else []
+                if as_json:
+                    typer.echo(json.dumps(_as_json(name, explanation), ensure_ascii=False))
+                else:
+                    said = f"{explanation.label} {explanation.score:.3f}"
+                    typer.echo(f"{', '.join(map(str, written))}  {method}, {said}")
+    if not as_json:
+        hint("next: --class LABEL explains another one; --report FILE.html compares all methods")
+
+
+def _write(
+    network: "Network", item: bytes | str, example: Any, explanation: "Explanation", path: Path
+) -> list[Path]:
+    from pipelines.explain.pictures import audio, draw
+
+    path.write_bytes(draw(network, item, example, explanation))
+    if network.domain != "audio":
+        return [path]
+    kept = audio.kept_part(network, network.inputs.decode(item), explanation)
+    sound = path.with_suffix(".wav")
+    if sound.exists() and sound.read_bytes() == item:
+        fail(
+            f"{sound} is the input itself, and the part that counts would be written there:"
+            " name another picture by --out",
+            2,
+        )
+    sound.write_bytes(audio.wav(kept, network.inputs.spec.audio.sample_rate_hz))
+    return [path, sound]
+
+
+def _free_name(name: str, method: str, taken: set[Path]) -> Path:
+    """After the file or the text, short, and of this run no other picture's."""
+    stem = Path(name).stem if len(name) < 256 and Path(name).is_file() else name
+    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem)[:40].strip("-") or "text"
+    endings = chain([""], (f"-{number}" for number in count(2)))
+    names = (Path(f"{stem}{ending}.{method}.png") for ending in endings)
+    target = next(path for path in names if path not in taken)
+    taken.add(target)
+    return target
+
+
+def _as_json(name: str, explanation: "Explanation") -> dict[str, Any]:
+    return {
+        "input": name,
+        "method": explanation.method,
+        "class": explanation.label,
+        "class_id": explanation.class_id,
+        "score": explanation.score,
+        "layer": explanation.layer or None,
+        "delta": explanation.delta,
+        "shape": list(explanation.values.shape),
+        "values": explanation.values.tolist(),
+    }
+
+
+def _report(
+    network: "Network",
+    items: list[Item],
+    methods: list[str],
+    label: str | None,
+    layer: str | None,
+    path: Path,
+) -> "Comparison":
+    from pipelines.explain import METHODS
+    from pipelines.explain.compare import compare
+    from pipelines.explain.report import write_report
+
+    if not path.parent.is_dir():  # said now, and not after all the work
+        fail(f"{path}: there is no folder {path.parent}; make it, or name another", 2)
+    with _progress("Comparing", len(items)) as advance:
+        comparison = compare(network, items, methods or list(METHODS), label, layer, advance)
+    write_report(comparison, shlex.join(["triptych", *sys.argv[1:]]), path)
+    return comparison
+
+
+def _show(comparison: "Comparison", path: Path, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from pipelines.explain.compare import as_dict
+
+    if as_json:
+        typer.echo(json.dumps(as_dict(comparison), ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("method", no_wrap=True)
+    for column in ("ms", "deletion", "insertion", "sanity"):
+        table.add_column(column, justify="right")
+    for each in comparison.verdicts:
+        table.add_row(
+            each.method,
+            "-" if each.milliseconds is None else f"{each.milliseconds:.0f}",
+            f"{each.deletion:.3f}",
+            f"{each.insertion:.3f}",
+            f"{each.sanity[-1]:+.2f}" if each.sanity else "-",
+        )
+    console = Console()
+    console.print(table)
+    for reason in (*comparison.impossible.values(), *comparison.left_out.values()):
+        console.print(Text(f"\n{reason}", style="yellow"))
+    hint(f"next: open {path} in a browser")
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Any]:
+    """Shown to a person alone, and only if it takes long."""
+    from threading import Timer
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    progress = Progress(
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        disable=not console.is_terminal,
+    )
+    task = progress.add_task(title, total=total)
+    late = Timer(PATIENCE_SECONDS, progress.start)
+    late.daemon = True
+    late.start()
+    try:
+        yield lambda: progress.advance(task)
+    finally:
+        late.cancel()
+        progress.stop()
