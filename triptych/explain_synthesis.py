@@ -2,87 +2,95 @@
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from triptych.console import fail, hint
+from triptych.console import fail, hint, key_value
 
 if TYPE_CHECKING:
     from pipelines.datasets import Example
+    from pipelines.explain.network import Network
 
+METHODS = (
+    *("filters", "feature-maps", "top-inputs", "activation-maximization", "fgsm", "pgd"),
+    *("robustness", "deep-dream", "style-transfer", "receptive-field", "deconvnet"),
+    "checkerboard",
+)
 COUNT = 500  # examples of a data set, drawn by the seed below
 SEED = 0
 
 
-def run(
-    method: str,
-    model: str,
-    items: Sequence[tuple[str, bytes | str]],
-    layer: str | None,
-    label: str | None,
-    data: str | None,
-    data_dir: Path | None,
-    options: Mapping[str, Any],
-    out: Path | None,
-    repository: Path,
-    as_json: bool,
-) -> None:
-    """Raises: ExplainError, DatasetError or InvalidInput, each saying what to change."""
-    from rich.console import Console
+class Asked(NamedTuple):
+    method: str
+    items: Sequence[tuple[str, bytes | str]]
+    layer: str | None
+    label: str | None
+    data: str | None
+    data_dir: Path | None
+    options: Sequence[str] | None
 
-    from pipelines.explain.errors import ExplainError
-    from pipelines.explain.exhibits import EXHIBITS, check, show
-    from pipelines.explain.network import open_network
+
+def method_of(methods: Sequence[str]) -> str | None:
+    """The one that is made here, if there is one; it doesn't go with others."""
+    found = [method for method in methods if method in METHODS]
+    if found and len(methods) > 1:
+        fail(f"{found[0]} makes a picture of its own: give it alone, not with other methods", 2)
+    return found[0] if found else None
+
+
+def run(asked: Asked, network: "Network | None", out: Path | None, as_json: bool) -> None:
+    """Raises: ExplainError, DatasetError or InvalidInput, each saying what to change."""
+    from pipelines.explain.exhibits import check, show
     from serving.errors import InvalidInput
 
-    keywords = dict(options)
-    count = keywords.pop("count", COUNT)
+    options = dict(key_value(text) for text in asked.options or [])
+    count = options.pop("count", COUNT)
     if not isinstance(count, int) or count < 1:
         fail(f"--option count={count}: give a whole number of examples", 2)
-    target = out or Path(f"{method}.png")
+    target = out or Path(f"{asked.method}.png")
     if target.suffix.lower() not in (".png", ".npz"):
         fail(f"{target}: name it .png for the picture, or .npz for its arrays", 2)
-    check(method, len(items), data is not None)
-    if EXHIBITS[method].network and not model:
-        raise ExplainError(f"{method} looks into a model: name one with --model")
-    console = Console(stderr=True)
-    with console.status(method) if console.is_terminal else _quietly():
-        network = open_network(model, repository) if EXHIBITS[method].network else None
-        examples = _examples(data, data_dir, count, network) if data is not None else []
-        try:
-            done = show(
-                method, network, [item for _, item in items], examples, layer, label, keywords
-            )
-        except InvalidInput as error:
-            names = ", ".join(name for name, _ in items)
-            raise InvalidInput(f"{names}: {error}" if names else str(error)) from error
+    if not target.parent.is_dir():  # said now, and not after all the work
+        fail(f"{target}: there is no folder {target.parent}; make it, or name another", 2)
+    check(asked.method, len(asked.items), asked.data is not None)
+    examples = _examples(asked, count, network) if asked.data is not None and network else []
+    hint(f"{asked.method}: at work")
+    items = [item for _, item in asked.items]
+    try:
+        done = show(asked.method, network, items, examples, asked.layer, asked.label, options)
+    except InvalidInput as error:
+        names = ", ".join(name for name, _ in asked.items)
+        raise InvalidInput(f"{names}: {error}" if names else str(error)) from error
     if as_json:
         values = {name: value.tolist() for name, value in done.values.items()}
-        typer.echo(json.dumps({"method": method, "facts": done.facts, "values": values}))
-    if out is not None or not as_json:
-        if target.suffix.lower() == ".npz":
-            import numpy as np
+        typer.echo(json.dumps({"method": asked.method, "facts": done.facts, "values": values}))
+        if out is None:
+            return
+    if target.suffix.lower() == ".npz":
+        import numpy as np
 
-            np.savez_compressed(target, **done.values)
-        else:
-            target.write_bytes(done.png)
+        np.savez_compressed(target, **done.values)
+    else:
+        target.write_bytes(done.png)
     if not as_json:
         for fact in done.facts:
             typer.echo(fact)
-        hint(f"{target} is written; --out FILE.npz writes the arrays instead")
+    hint(f"{target} is written; --out FILE.npz writes the arrays")
 
 
-def _examples(data: str, data_dir: Path | None, count: int, network: Any) -> "list[Example]":
+def _examples(asked: Asked, count: int, network: "Network") -> "list[Example]":
     """Of the test split, with the network's own class numbers; others' are left out."""
     from pipelines.datasets import Example, load_labelled
     from pipelines.explain.errors import ExplainError
 
-    found = load_labelled(data, data_dir)
+    found = load_labelled(asked.data, asked.data_dir)
     if found.domain != network.domain:
-        raise ExplainError(f"{network.name} takes {network.domain}, and {data} is {found.domain}")
+        raise ExplainError(
+            f"{network.name} takes {network.domain}, and {asked.data} is {found.domain}"
+        )
     known = {label: number for number, label in enumerate(network.labels)}
     examples = [
         Example(each.source, known[found.labels[each.class_id]])
@@ -91,12 +99,7 @@ def _examples(data: str, data_dir: Path | None, count: int, network: Any) -> "li
     ]
     if not examples:
         raise ExplainError(
-            f"{data} has none of {network.name}'s classes: {', '.join(network.labels)}"
+            f"{asked.data} has none of {network.name}'s classes: {', '.join(network.labels)}"
         )
     random.Random(SEED).shuffle(examples)
     return examples[:count]
-
-
-class _quietly:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...

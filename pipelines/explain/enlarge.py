@@ -23,7 +23,7 @@ def enlarger(network: Network, layer: str, shape: tuple[int, ...]) -> Enlarge:
 
     Args:  shape: of the example, no batch axis.
     """
-    fields, tensor = _fields(network, layer, shape)
+    fields, tensor = fields_of(network, layer, shape)
     sides = shape[: len(fields)]
     sizes = tensor.shape[1:-1]
     # What a network takes for channels, as a keyword network does frequencies, has no map.
@@ -41,7 +41,7 @@ def enlarger(network: Network, layer: str, shape: tuple[int, ...]) -> Enlarge:
     return enlarge
 
 
-def _fields(
+def fields_of(
     network: Network, layer: str, shape: tuple[int, ...]
 ) -> tuple[tuple[Field, ...], keras.KerasTensor]:
     """The layer's, in the network as it is for examples of this shape."""

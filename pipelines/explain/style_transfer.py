@@ -16,6 +16,7 @@ from pipelines.explain.regularizers import TotalVariation2D
 
 ALPHA, BETA = 1.0, 1e3  # the paper's ratios are 1e-3 and 1e-4
 ADAM_RATE = 0.02
+OPTIMIZERS = ("l-bfgs", "adam")
 
 # [1, H, W, C] within [0, 1] -> {layer: output}
 Features = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
@@ -74,7 +75,7 @@ def style_transfer(
              there.
     Differs: starts from the content, as the authors' code does; the paper has noise.
     """
-    if optimizer not in ("l-bfgs", "adam"):
+    if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be 'l-bfgs' or 'adam', not {optimizer!r}")
     if not content_layers or not style_layers:
         raise ValueError("style transfer needs at least one layer for content and one for style")

@@ -40,6 +40,13 @@ EXHIBITS: dict[str, Kind] = {
     "deconvnet": Kind(fields.reconstruction, "an input"),
     "checkerboard": Kind(checkerboards, network=False),
 }
+LISTS: dict[str, Callable[[Any], Any]] = {
+    "units": int,
+    "epsilons": float,
+    "layers": str,
+    "content_layers": str,
+    "style_layers": str,
+}
 INPUTS = {"nothing": 0, "an input": 1, "content and style": 2, "data": 0}
 
 
@@ -69,8 +76,7 @@ def show(
     takes = [name for name, each in known.items() if each.kind is each.KEYWORD_ONLY]
     keywords = dict(options or {})
     if layer is not None:
-        several = "layers" in takes
-        keywords["layers" if several else "layer"] = layer.split(",") if several else layer
+        keywords["layers" if "layers" in takes else "layer"] = layer
     if label is not None and network is not None:
         class_id = network.class_id(label)
         keywords |= {"units": [class_id]} if "units" in takes else {"class_id": class_id}
@@ -80,7 +86,8 @@ def show(
                 f"{method} takes no {name.replace('class_id', 'class')}; it takes"
                 f" {', '.join(takes) or 'no options'}"
             )
-    return kind.function(*given, **{name: _typed(name, v) for name, v in keywords.items()})
+    typed = {name: _typed(name, value, known[name].default) for name, value in keywords.items()}
+    return kind.function(*given, **typed)
 
 
 def check(method: str, inputs: int, data: bool) -> None:
@@ -92,16 +99,25 @@ def check(method: str, inputs: int, data: bool) -> None:
         raise ExplainError(f"{method} takes {wants[needs]}")
 
 
-def _typed(name: str, value: Any) -> Any:
-    """Of what a person writes once or several times with commas, a list."""
-    if name in ("units", "epsilons"):
+def _typed(name: str, value: Any, default: Any) -> Any:
+    """Of what a person writes once or several times with commas, a list; numbers where one was.
+
+    Args:    default: which tells what the option is.
+    """
+    if name in LISTS:
         parts = value.split(",") if isinstance(value, str) else value
         parts = parts if isinstance(parts, list | tuple) else [parts]
-        kind = int if name == "units" else float
         try:
-            return [kind(part) for part in parts]
+            return [LISTS[name](part) for part in parts]
         except (TypeError, ValueError):
             raise ExplainError(f"{name} must be numbers, as {name}=1,2,4; not {value!r}") from None
-    if name.endswith("layers") and isinstance(value, str):
-        return value.split(",")
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ExplainError(f"{name} must be true or false, not {value!r}")
+    elif isinstance(default, int | float):
+        whole, least = isinstance(default, int), int(isinstance(default, int))
+        right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not right or not least <= value < float("inf"):
+            kind = "a whole number" if whole else "a number"
+            raise ExplainError(f"{name} must be {kind}, {least} or more, not {value!r}")
     return value

@@ -1,7 +1,6 @@
 """An input changed too little to see, and what the network takes it for; how many it stands."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -11,11 +10,12 @@ from pipelines.explain.adversarial import fgsm, pgd, robustness_curve
 from pipelines.explain.canvas import Canvas
 from pipelines.explain.errors import ExplainError
 from pipelines.explain.exhibits.exhibit import Exhibit
+from pipelines.explain.exhibits.reading import read
 from pipelines.explain.network import Network
 from pipelines.explain.pictures.sheet import Cell, curves, sheet
 
 LEVELS = 255  # of a range of 1: what a budget is counted in
-BUDGET = 4
+BUDGET = 4.0
 BUDGETS = (0, 0.5, 1, 2, 4, 8, 16)
 ATTACKS = {"fgsm": fgsm, "pgd": pgd}
 
@@ -75,33 +75,32 @@ def of_data(
 ) -> Exhibit:
     """Accuracy over the budget, for both attacks."""
     canvas = Canvas.of(network)
-    read = [(network.example(_item(each)), each.class_id) for each in examples]
-    shapes = {example.shape for example, _ in read}
+    if list(epsilons) != sorted(epsilons):
+        raise ExplainError(
+            f"budgets go from small to large: epsilons={','.join(map(str, sorted(epsilons)))}"
+        )
+    found = read(network, examples)
+    shapes = {each.example.shape for each in found}
     if len(shapes) > 1:
         raise ExplainError(
             "a robustness curve needs examples of one size, and these sounds are of several"
             " lengths: choose clips of one length"
         )
     model = canvas.model(size=shapes.pop()[:2])
-    inputs = canvas.inputs(np.stack([example for example, _ in read]))
-    class_ids = np.array([class_id for _, class_id in read])
+    inputs = canvas.inputs(np.stack([each.example for each in found]))
+    class_ids = np.array([each.class_id for each in found])
     budgets = [epsilon / LEVELS for epsilon in epsilons]
-    found = {
+    lines = {
         name: robustness_curve(model, inputs, class_ids, budgets, attack)
         for name, attack in ATTACKS.items()
     }
-    title = f"{network.name}: accuracy under attack, {len(read):,} inputs"
-    picture = curves(epsilons, found, title, ("budget: levels of 255", "accuracy"))
+    title = f"{network.name}: accuracy under attack, {len(found):,} inputs"
+    picture = curves(epsilons, lines, title, ("budget: levels of 255", "accuracy"))
     facts = [
         f"{name}: " + ", ".join(f"{e:g}: {a:.3f}" for e, a in zip(epsilons, curve, strict=True))
-        for name, curve in found.items()
+        for name, curve in lines.items()
     ]
-    return Exhibit(picture, {"epsilons": np.array(epsilons), **found}, facts)
-
-
-def _item(example: Example) -> bytes | str:
-    source = example.source
-    return source.read_bytes() if isinstance(source, Path) else source
+    return Exhibit(picture, {"epsilons": np.array(epsilons), **lines}, facts)
 
 
 def _scores(model, inputs: np.ndarray) -> np.ndarray:

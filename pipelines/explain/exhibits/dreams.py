@@ -12,9 +12,9 @@ from pipelines.explain.errors import ExplainError
 from pipelines.explain.exhibits.exhibit import Exhibit
 from pipelines.explain.network import Network
 from pipelines.explain.pictures.sheet import photo
-from serving.runtime.decoding import decode
 
 STRENGTH = 3.0
+SMALLEST, LARGEST = 16, 2048
 SIDE = 320  # pixels of the longer side, whatever the picture's own are
 
 
@@ -68,6 +68,9 @@ def restyle(
              would cost to lose all of the content. It gives beta: how large a network's numbers
              are says nothing then.
     """
+    if optimizer not in restyling.OPTIMIZERS:
+        known = " or ".join(restyling.OPTIMIZERS)
+        raise ExplainError(f"optimizer must be {known}, not {optimizer!r}")
     canvas = _of_pictures(network)
     maps = [name for name in dict.fromkeys(network.names.values()) if network.layer(name).ndim == 4]
     middle = len(maps) // 2
@@ -111,7 +114,11 @@ def _of_pictures(network: Network) -> Canvas:
 
 def _pixels(canvas: Canvas, item: bytes, size: int) -> np.ndarray:
     """[H, W, C] within [0, 1], the longer side of `size` pixels, bicubic."""
-    picture = Image.fromarray(decode(item, canvas.network.inputs.spec))
+    picture = Image.fromarray(canvas.network.inputs.decode(item))
+    if not SMALLEST <= size <= LARGEST:
+        raise ExplainError(
+            f"size is the longer side in pixels, {SMALLEST} to {LARGEST}, not {size}"
+        )
     ratio = size / max(picture.size)
     sides = [max(1, round(side * ratio)) for side in picture.size]
     picture = picture.resize(sides, Image.Resampling.BICUBIC)

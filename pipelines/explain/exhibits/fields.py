@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from pipelines.explain.canvas import Canvas
 from pipelines.explain.deconvnet import deconvnet
+from pipelines.explain.enlarge import fields_of
 from pipelines.explain.exhibits.exhibit import Exhibit
-from pipelines.explain.exhibits.maps import _fields
 from pipelines.explain.network import Network
 from pipelines.explain.pictures.sheet import Cell, sheet
 from pipelines.explain.receptive_field import effective, footprint, input_gradients, spread
@@ -24,7 +24,7 @@ def receptive_field(network: Network, item: bytes, *, layer: str | None = None) 
     example = network.example(item)
     size = example.shape[:2]
     model = canvas.model(name, size=size)
-    fields = _fields(network, name, example.shape)
+    fields, _ = fields_of(network, name, example.shape)
     shape = model(canvas.inputs(example)[None], training=False).shape[1:-1]
     position = tuple(side // 2 for side in shape)
     field = np.zeros(size, bool)

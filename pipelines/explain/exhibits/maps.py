@@ -1,22 +1,23 @@
 """Filters, what they make of an input, and the inputs of a data set that they answer to most."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from itertools import groupby
 
 import keras
 import numpy as np
 import numpy.typing as npt
 from keras import tree
 
-from models.graph import Step, replay, steps
-from models.receptive import Fields, receptive_fields
+from models.graph import Step
 from pipelines.datasets import Example
+from pipelines.explain.enlarge import fields_of
 from pipelines.explain.errors import ExplainError
 from pipelines.explain.exhibits.exhibit import Exhibit
+from pipelines.explain.exhibits.reading import Readable, read
 from pipelines.explain.feature_maps import degrees, filters, patch, strongest
 from pipelines.explain.network import Network
 from pipelines.explain.pictures.sheet import Cell, sheet
-from serving.errors import InvalidInput
+from pipelines.explain.pictures.words import listed
 
 SHOWN = 64  # filters
 COLUMNS = 8
@@ -83,41 +84,43 @@ def of_data(
     wrong = [unit for unit in units or () if not 0 <= unit < count]
     if wrong:
         raise ExplainError(f"{name} has no filter {wrong[0]}: it has 0 to {count - 1}")
-    read: list[tuple[npt.NDArray, Example]] = []
     numbers = list(units) if units else list(range(min(count, SHOWN)))
-    batches = _batches(network, examples, read)
-    found = strongest(lambda x: features(x, training=False).numpy(), batches, numbers, EACH)
-    if not read:
-        raise ExplainError("none of these inputs could be read")
+    inputs = sorted(read(network, examples), key=lambda each: each.example.shape)
+    found = strongest(
+        lambda x: features(x, training=False).numpy(), _batches(inputs), numbers, EACH
+    )
     if not units:
         numbers = sorted(numbers, key=lambda unit: -found[unit][0].value)[:UNITS]
     rows, facts, values = [], [], {}
     for unit in numbers:
         row, words = [], []
         for each in found[unit]:
-            example, source = read[each.index]
-            cut = patch(example, each.position, _fields(network, name, example.shape))
-            label = network.labels[source.class_id]
+            item, example, class_id = inputs[each.index]
+            fields, _ = fields_of(network, name, example.shape)
+            cut = patch(example, each.position, fields)
             if network.domain == "text":
-                tokens = network.inputs.tokens(str(source.source), example)
-                span = _span(network, name, example.shape, each.position)
+                tokens = network.inputs.tokens(item, example)
+                field = fields[0]
+                whole = not field.stride or not each.position
+                span = range(len(tokens)) if whole else field.at(each.position[0])
                 words.append(" ".join(tokens[max(0, span.start) : span.stop]))
                 continue
-            row.append(Cell(_picture(network, cut), f"{label}: {each.value:.3g}"))
+            row.append(
+                Cell(_picture(network, cut), f"{network.labels[class_id]}: {each.value:.3g}")
+            )
         values[f"unit_{unit}"] = np.array([(e.index, e.value, e.degree) for e in found[unit]])
         rows.append(row)
         if words:
             facts.append(f"{name}, filter {unit}: {' | '.join(dict.fromkeys(words))}")
     names = [f"filter {unit}" for unit in numbers]
-    title = f"{network.name}: what excites filters of {name} most, of {len(read):,} inputs"
+    title = f"{network.name}: what excites filters of {name} most, of {len(inputs):,} inputs"
     if network.domain == "text":
-        from pipelines.explain.pictures.words import listed
-
-        lines = {
-            n: fact.partition(": ")[2].split(" | ") for n, fact in zip(names, facts, strict=True)
-        }
+        grams = [fact.partition(": ")[2].split(" | ") for fact in facts]
+        lines = dict(zip(names, grams, strict=True))
         return Exhibit(listed(title, lines), values, facts)
-    return Exhibit(sheet(rows, title, names), values, [f"{name}: {len(read):,} inputs"])
+    return Exhibit(
+        sheet(rows, title, names, inches=0.85), values, [f"{name}: {len(inputs):,} inputs"]
+    )
 
 
 def _convolution(network: Network, layer: str | None) -> tuple[str, Step]:
@@ -132,38 +135,12 @@ def _convolution(network: Network, layer: str | None) -> tuple[str, Step]:
     raise ExplainError(f"{network.name} has no convolution")
 
 
-def _batches(
-    network: Network, examples: Sequence[Example], read: list[tuple[npt.NDArray, Example]]
-) -> Iterator[npt.NDArray]:
-    """Examples of one shape together, and in `read` in the order in which they go."""
-    waiting: dict[tuple[int, ...], list[tuple[npt.NDArray, Example]]] = {}
-    for each in examples:
-        source = each.source
-        try:
-            item = source.read_bytes() if isinstance(source, Path) else source
-            example = network.example(item)
-        except (InvalidInput, OSError):
-            continue
-        group = waiting.setdefault(example.shape, [])
-        group.append((example, each))
-        if len(group) == BATCH:
-            read.extend(group)
-            yield np.stack([example for example, _ in waiting.pop(example.shape)])
-    for group in waiting.values():
-        read.extend(group)
-        yield np.stack([example for example, _ in group])
-
-
-def _fields(network: Network, layer: str, shape: tuple[int, ...]) -> Fields:
-    number = next(n for n, step in enumerate(network.steps) if step.output is network.layer(layer))
-    sized = replay(network.model, lambda operation, *a, **k: operation(*a, **k), shape)
-    trace = steps(sized)
-    return receptive_fields(trace)[id(tree.flatten(trace[number].output)[0])]
-
-
-def _span(network: Network, layer: str, shape: tuple[int, ...], position: Sequence[int]) -> range:
-    (field,) = _fields(network, layer, shape)[:1]
-    return field.at(position[0]) if field.stride and position else range(shape[0])
+def _batches(inputs: Sequence[Readable]) -> Iterator[npt.NDArray]:
+    """Examples of one shape together, as they stand in the list."""
+    for _, group in groupby(inputs, key=lambda each: each.example.shape):
+        together = [each.example for each in group]
+        for first in range(0, len(together), BATCH):
+            yield np.stack(together[first : first + BATCH])
 
 
 def _picture(network: Network, part: npt.NDArray) -> npt.NDArray:

@@ -89,7 +89,7 @@ def of_units(
         for way, each in found.items()
         for key in ("inputs", "activations", "history")
     }
-    return Exhibit(sheet(rows, title, list(found), inches=0.95), values, facts)
+    return Exhibit(sheet(rows, title, list(found), inches=0.85), values, facts)
 
 
 def _scores(canvas: Canvas, found: Maximised) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
 
-SIGNED = matplotlib.colormaps["PuOr_r"]  # 0 in the middle; readable without red and green
+from pipelines.explain.pictures.colours import SIGNED, png
+
 RISING = matplotlib.colormaps["cividis"]
 DPI = 100
 
@@ -98,10 +99,4 @@ def photo(picture: npt.NDArray[np.uint8]) -> bytes:
     """PNG of the picture alone, a pixel each."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG", optimize=True)
-    return file.getvalue()
-
-
-def png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()

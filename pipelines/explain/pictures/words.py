@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from pipelines.explain.pictures.sheet import DPI, png
+from pipelines.explain.pictures.colours import png
+from pipelines.explain.pictures.sheet import DPI
 
 WIDTH, LINE = 7.2, 0.2  # inches
 LETTERS = 82  # a line

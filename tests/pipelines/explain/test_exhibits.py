@@ -171,6 +171,9 @@ def test_no_network_is_needed_for_a_checkerboard() -> None:
         ("activation-maximization", "image", 0, {"label": "dragon"}, "no class 'dragon'"),
         ("activation-maximization", "image", 0, {"options": {"units": 99}}, "no unit 99"),
         ("activation-maximization", "image", 0, {"options": {"units": "a"}}, "units=1,2,4"),
+        ("pgd", "image", 1, {"options": {"epsilon": "much"}}, "must be a number, 0 or more"),
+        ("deep-dream", "image", 1, {"options": {"steps": 0}}, "must be a whole number, 1 or more"),
+        ("deep-dream", "image", 1, {"options": {"size": 9999}}, "16 to 2048, not 9999"),
     ],
 )
 def test_what_cannot_be_says_why(opened: Open, method, domain, inputs, options, reason) -> None:
