@@ -85,7 +85,10 @@ def command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The picture; default FILE.METHOD.png here."),
+        typer.Option(
+            metavar="FILE",
+            help="The picture, or a folder for FILE.METHOD.png; default: this folder.",
+        ),
     ] = None,
     report: Annotated[
         Path | None,
@@ -126,19 +129,14 @@ def command(
     made = explain_synthesis.method_of(methods)
     if not made and (data is not None or data_dir is not None or option):
         fail(f"--data, --data-dir and --option are of {', '.join(explain_synthesis.METHODS)}", 2)
+    if made and report is not None:
+        fail(f"--report compares what speaks for a class, and {made} is another matter", 2)
+    if made:
+        explain_synthesis.check_target(made, out)
     if not model and made != "checkerboard":
-        fail(
-            "which model? --model NAME; `triptych models serving` or model_repository/ has them", 2
-        )
+        fail("which model? give --model, a name in the repository or a run's folder", 2)
     if not files and not text and not made:
         fail("nothing to explain: give files or --text (see --help)", 2)
-    try:
-        from pipelines.datasets import DatasetError
-        from pipelines.explain.compare import bound
-        from pipelines.explain.errors import ExplainError
-        from pipelines.explain.network import open_network
-    except ImportError as error:
-        fail(f"explaining needs the extras: pip install 'triptych[cpu,train,evaluate]' ({error})")
     from pydantic import ValidationError
 
     from serving.errors import InvalidInput
@@ -149,17 +147,29 @@ def command(
         settings = Settings()
     except ValidationError as error:
         fail(settings_error(error), 2)
+    with _progress("Opening", None):
+        try:
+            from pipelines.datasets import DatasetError
+            from pipelines.explain.compare import bound
+            from pipelines.explain.errors import ExplainError
+            from pipelines.explain.network import open_network
+        except ImportError as error:
+            needed = "pip install 'triptych[cpu,train,evaluate]'"
+            fail(f"explaining needs the extras: {needed} ({error})")
+        try:
+            for each in [] if made else methods:
+                bound(each, layer)
+            items = _items(files or [], text or [])
+            folder = repository or settings.repository
+            network = open_network(model, folder, settings.limits) if model else None
+        except (ExplainError, InvalidInput) as error:
+            fail(error)
     try:
-        for each in [] if made else methods:
-            bound(each, layer)
-        folder = repository or settings.repository
-        network = open_network(model, folder, settings.limits) if model else None
-        items = _items(files or [], text or [])
         if made:
-            if report is not None:
-                fail(f"--report compares what speaks for a class, and {made} is another matter", 2)
             asked = explain_synthesis.Asked(made, items, layer, label, data, data_dir, option)
-            explain_synthesis.run(asked, network, out, as_json)
+            with _progress(made, None):
+                done = explain_synthesis.make(asked, network)
+            explain_synthesis.write(done, made, out, as_json)
         elif report is not None:
             comparison = _report(network, items, methods, label, layer, report)
             _show(comparison, report, as_json)
@@ -193,8 +203,11 @@ def _pictures(
     from pipelines.explain.compare import bound, chosen_class
     from serving.errors import InvalidInput
 
-    if out is not None and len(items) * len(methods) > 1:
-        fail("--out takes one picture: give one input and one --method, or take --report", 2)
+    folder = None if as_json else Path()
+    if out is not None:
+        folder = out if out.is_dir() else None
+    if out is not None and folder is None and len(items) * len(methods) > 1:
+        fail(f"--out {out} is no folder: name one for many pictures, or take --report", 2)
     taken: set[Path] = set()
     with _progress("Explaining", len(items) * len(methods)) as advance:
         for name, item in items:
@@ -206,9 +219,7 @@ def _pictures(
             for method in methods:
                 explanation = bound(method, layer)(network, example, class_id)
                 advance()
-                target = out
-                if target is None and not as_json:
-                    target = _free_name(name, method, taken)
+                target = folder / _free_name(name, method, taken) if folder else out
                 written = _write(network, item, example, explanation, target) if target else []
                 if as_json:
                     typer.echo(json.dumps(_as_json(name, explanation), ensure_ascii=False))
@@ -314,7 +325,7 @@ def _show(comparison: "Comparison", path: Path, as_json: bool) -> None:
 
 
 @contextmanager
-def _progress(title: str, total: int) -> Iterator[Any]:
+def _progress(title: str, total: int | None) -> Iterator[Any]:
     """Shown to a person alone, and only if it takes long."""
     from threading import Timer
 

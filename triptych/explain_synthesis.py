@@ -12,6 +12,7 @@ from triptych.console import fail, hint, key_value
 
 if TYPE_CHECKING:
     from pipelines.datasets import Example
+    from pipelines.explain.exhibits import Exhibit
     from pipelines.explain.network import Network
 
 METHODS = (
@@ -41,34 +42,43 @@ def method_of(methods: Sequence[str]) -> str | None:
     return found[0] if found else None
 
 
-def run(asked: Asked, network: "Network | None", out: Path | None, as_json: bool) -> None:
+def check_target(method: str, out: Path | None) -> None:
+    """Said now, and not after all the work."""
+    target = out or _target(method)
+    if target.suffix.lower() not in (".png", ".npz"):
+        fail(f"{target}: name it .png for the picture, or .npz for its arrays", 2)
+    if not target.parent.is_dir():
+        fail(f"{target}: there is no folder {target.parent}; make it, or name another", 2)
+
+
+def make(asked: Asked, network: "Network | None") -> "Exhibit":
     """Raises: ExplainError, DatasetError or InvalidInput, each saying what to change."""
-    from pipelines.explain.exhibits import check, show
+    from pipelines.explain import exhibits
     from serving.errors import InvalidInput
 
     options = dict(key_value(text) for text in asked.options or [])
     count = options.pop("count", COUNT)
     if not isinstance(count, int) or count < 1:
         fail(f"--option count={count}: give a whole number of examples", 2)
-    target = out or Path(f"{asked.method}.png")
-    if target.suffix.lower() not in (".png", ".npz"):
-        fail(f"{target}: name it .png for the picture, or .npz for its arrays", 2)
-    if not target.parent.is_dir():  # said now, and not after all the work
-        fail(f"{target}: there is no folder {target.parent}; make it, or name another", 2)
-    check(asked.method, len(asked.items), asked.data is not None)
+    exhibits.check(asked.method, len(asked.items), asked.data is not None)
     examples = _examples(asked, count, network) if asked.data is not None and network else []
-    hint(f"{asked.method}: at work")
     items = [item for _, item in asked.items]
     try:
-        done = show(asked.method, network, items, examples, asked.layer, asked.label, options)
+        return exhibits.show(
+            asked.method, network, items, examples, asked.layer, asked.label, options
+        )
     except InvalidInput as error:
         names = ", ".join(name for name, _ in asked.items)
         raise InvalidInput(f"{names}: {error}" if names else str(error)) from error
+
+
+def write(done: "Exhibit", method: str, out: Path | None, as_json: bool) -> None:
     if as_json:
         values = {name: value.tolist() for name, value in done.values.items()}
-        typer.echo(json.dumps({"method": asked.method, "facts": done.facts, "values": values}))
+        typer.echo(json.dumps({"method": method, "facts": done.facts, "values": values}))
         if out is None:
             return
+    target = out or _target(method)
     if target.suffix.lower() == ".npz":
         import numpy as np
 
@@ -79,6 +89,10 @@ def run(asked: Asked, network: "Network | None", out: Path | None, as_json: bool
         for fact in done.facts:
             typer.echo(fact)
     hint(f"{target} is written; --out FILE.npz writes the arrays")
+
+
+def _target(method: str) -> Path:
+    return Path(f"{method}.png")
 
 
 def _examples(asked: Asked, count: int, network: "Network") -> "list[Example]":

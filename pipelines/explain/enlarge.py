@@ -23,22 +23,28 @@ def enlarger(network: Network, layer: str, shape: tuple[int, ...]) -> Enlarge:
 
     Args:  shape: of the example, no batch axis.
     """
-    fields, tensor = fields_of(network, layer, shape)
-    sides = shape[: len(fields)]
-    sizes = tensor.shape[1:-1]
-    # What a network takes for channels, as a keyword network does frequencies, has no map.
-    matrices = [
-        _matrix(field, sizes[axis] if axis < len(sizes) else 1, side)
-        for axis, (field, side) in enumerate(zip(fields, sides, strict=True))
-    ]
+    key = (enlarger, layer, tuple(shape))
+    if key not in network.memo:
+        network.memo[key] = _matrices(network, layer, tuple(shape))
+    matrices = network.memo[key]
 
     def enlarge(maps: npt.NDArray) -> npt.NDArray[np.float32]:
         if len(matrices) == 1:
             return np.einsum("Tt,...t->...T", matrices[0], maps)
-        maps = maps if len(sizes) > 1 else maps[..., None]
+        maps = maps if network.layer(layer).ndim > 3 else maps[..., None]
         return np.einsum("Hh,Ww,...hw->...HW", *matrices, maps, optimize=True)
 
     return enlarge
+
+
+def _matrices(network: Network, layer: str, shape: tuple[int, ...]) -> list[npt.NDArray]:
+    fields, tensor = fields_of(network, layer, shape)
+    sizes = tensor.shape[1:-1]
+    # What a network takes for channels, as a keyword network does frequencies, has no map.
+    return [
+        _matrix(field, sizes[axis] if axis < len(sizes) else 1, side)
+        for axis, (field, side) in enumerate(zip(fields, shape[: len(fields)], strict=True))
+    ]
 
 
 def fields_of(

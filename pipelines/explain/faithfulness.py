@@ -53,7 +53,7 @@ def curves(network: Network, example: npt.NDArray, class_id: int, values: npt.ND
     both = np.concatenate([np.where(best, 0, x), np.where(best, x, 0)])
     logits = network.logits(both, repeated(example, len(both)))
     scores = tf.nn.softmax(logits)[:, class_id].numpy()
-    shares = (counts / len(order)).astype(np.float32)
+    shares = (counts / max(len(order), 1)).astype(np.float32)
     return Curves(shares, scores[: len(counts)], scores[len(counts) :])
 
 

@@ -1,7 +1,6 @@
 """Saliency of what excites alone: on the way back, each ReLU lets only rising through."""
 
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
 import numpy.typing as npt
 import tensorflow as tf
@@ -12,8 +11,6 @@ from pipelines.explain.gradients import magnitude
 from pipelines.explain.network import Network
 
 RECTIFIERS = {"Relu": "TriptychGuidedRelu", "Relu6": "TriptychGuidedRelu6"}
-
-_traced: WeakKeyDictionary[Network, Callable] = WeakKeyDictionary()
 
 
 @tf.RegisterGradient("TriptychGuidedRelu")
@@ -37,10 +34,11 @@ def guided_backprop(network: Network, example: npt.NDArray, class_id: int) -> Ex
     Raises:  ExplainError if the network has no ReLU.
     Source:  Springenberg 2015, section 3.4, arXiv 1412.6806.
     """
-    if network not in _traced:
-        _traced[network] = _trace(network)
+    if guided_backprop not in network.memo:
+        network.memo[guided_backprop] = _trace(network)
+    guided = network.memo[guided_backprop]
     x = network.embed(example[None])
-    (gradient,) = _traced[network](x, tf.constant(example[None]), class_id).numpy()
+    (gradient,) = guided(x, tf.constant(example[None]), class_id).numpy()
     values = magnitude(network, gradient)
     return Explanation.of(network, example, class_id, "guided-backprop", values)
 

@@ -5,7 +5,7 @@ then the architecture is built anew and given the SavedModel's variables, and mu
 version's golden scores before it is looked into.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Network:
     names:     id(output) -> its shortest path.
     last_maps: the layers whose maps are the last that still have positions: of parallel branches,
                all. last_conv: the last of them.
+    memo:      what methods work out once for a network.
 
     Args:  network: a Keras model of ours, or any functional one; example_shape, dtype: of what it
            takes, no batch axis.
@@ -71,6 +72,7 @@ class Network:
         self._embedded = _embedded(self.steps)
         self._after = self._after_embedding()
         self.features = cache(self._features)
+        self.memo: dict[Hashable, Any] = {}
 
     @property
     def last_conv(self) -> str:

@@ -32,7 +32,8 @@ def test_a_picture(explain, tmp_path):
     result = explain(SAMPLES / "frog.jpg", "--model", "cifar10")
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "frog.grad-cam.png  grad-cam, frog 0.994\n"
-    assert Image.open(tmp_path / "frog.grad-cam.png").format == "PNG"
+    with Image.open(tmp_path / "frog.grad-cam.png") as picture:
+        assert (picture.format, picture.width) == ("PNG", 700)
 
 
 def test_a_sound_has_its_kept_part_beside(explain, tmp_path):
@@ -123,7 +124,8 @@ def test_a_report_s_figures_for_programs(explain):
         (["frog.jpg", "--model", "cifar10", "--layer", "head.pool"], 1, "as 'stages.8'"),
         (["frog.jpg", "--model", "cifar10", "--method", "lime"], 1, "there are saliency, smooth"),
         (["county.txt", "--model", "questions", "--method", "cam"], 1, "take grad-cam"),
-        (["frog.jpg", "x.jpg", "--model", "cifar10", "--out", "x.png"], 1, "x.jpg cannot be read"),
+        (["frog.jpg", "x.jpg", "--model", "cifar10"], 1, "x.jpg cannot be read"),
+        (["frog.jpg", "two.wav", "--model", "cifar10", "--out", "x.png"], 2, "x.png is no folder"),
         (["frog.jpg", "--model", "cifar10", "--report", "no/p.html"], 2, "no folder no"),
     ],
 )
