@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from triptych import explain_synthesis
-from triptych.console import fail, hint
+from triptych.console import fail, hint, key_value
 
 if TYPE_CHECKING:
     from pipelines.explain.compare import Comparison
@@ -127,12 +127,11 @@ def command(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     methods = method or []
     made = explain_synthesis.method_of(methods)
+    options = dict(key_value(each) for each in option or [])
     if not made and (data is not None or data_dir is not None or option):
         fail(f"--data, --data-dir and --option are of {', '.join(explain_synthesis.METHODS)}", 2)
     if made and report is not None:
         fail(f"--report compares what speaks for a class, and {made} is another matter", 2)
-    if made:
-        explain_synthesis.check_target(made, out)
     if not model and made != "checkerboard":
         fail("which model? give --model, a name in the repository or a run's folder", 2)
     if not files and not text and not made:
@@ -160,13 +159,15 @@ def command(
             for each in [] if made else methods:
                 bound(each, layer)
             items = _items(files or [], text or [])
+            if made:
+                asked = explain_synthesis.Asked(made, items, layer, label, data, data_dir, options)
+                explain_synthesis.check(asked, out)
             folder = repository or settings.repository
             network = open_network(model, folder, settings.limits) if model else None
         except (ExplainError, InvalidInput) as error:
             fail(error)
     try:
         if made:
-            asked = explain_synthesis.Asked(made, items, layer, label, data, data_dir, option)
             with _progress(made, None):
                 done = explain_synthesis.make(asked, network)
             explain_synthesis.write(done, made, out, as_json)

@@ -2,13 +2,13 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from triptych.console import fail, hint, key_value
+from triptych.console import fail, hint
 
 if TYPE_CHECKING:
     from pipelines.datasets import Example
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
     label: str | None
     data: str | None
     data_dir: Path | None
-    options: Sequence[str] | None
+    options: Mapping[str, Any]
 
 
 def method_of(methods: Sequence[str]) -> str | None:
@@ -42,9 +42,12 @@ def method_of(methods: Sequence[str]) -> str | None:
     return found[0] if found else None
 
 
-def check_target(method: str, out: Path | None) -> None:
-    """Said now, and not after all the work."""
-    target = out or _target(method)
+def check(asked: Asked, out: Path | None) -> None:
+    """Said now, and not after all the work.  Raises: ExplainError."""
+    from pipelines.explain import exhibits
+
+    exhibits.check(asked.method, len(asked.items), asked.data is not None)
+    target = out or _target(asked.method)
     if target.suffix.lower() not in (".png", ".npz"):
         fail(f"{target}: name it .png for the picture, or .npz for its arrays", 2)
     if not target.parent.is_dir():
@@ -56,11 +59,10 @@ def make(asked: Asked, network: "Network | None") -> "Exhibit":
     from pipelines.explain import exhibits
     from serving.errors import InvalidInput
 
-    options = dict(key_value(text) for text in asked.options or [])
+    options = dict(asked.options)
     count = options.pop("count", COUNT)
     if not isinstance(count, int) or count < 1:
         fail(f"--option count={count}: give a whole number of examples", 2)
-    exhibits.check(asked.method, len(asked.items), asked.data is not None)
     examples = _examples(asked, count, network) if asked.data is not None and network else []
     items = [item for _, item in asked.items]
     try:

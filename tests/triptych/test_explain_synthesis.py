@@ -36,8 +36,8 @@ def test_arrays_and_facts(explain, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("frog 0.99")
     assert "within 4.00 of 255 levels" in result.stdout
-    arrays = np.load(tmp_path / "frog.npz")
-    assert arrays["attacked"].shape == (32, 32, 3)
+    with np.load(tmp_path / "frog.npz") as arrays:
+        assert arrays["attacked"].shape == (32, 32, 3)
 
 
 def test_a_picture_of_a_data_set(explain, tmp_path: Path) -> None:
@@ -49,7 +49,8 @@ def test_a_picture_of_a_data_set(explain, tmp_path: Path) -> None:
     result = explain(*arguments, "--option", "units=3,5")
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "stages.8: 2 inputs\n"
-    assert Image.open(tmp_path / "top-inputs.png").format == "PNG"
+    with Image.open(tmp_path / "top-inputs.png") as picture:
+        assert picture.format == "PNG"
 
 
 def test_json_needs_no_model_for_a_checkerboard(explain, tmp_path: Path) -> None:
