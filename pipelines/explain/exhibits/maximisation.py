@@ -20,6 +20,7 @@ from pipelines.explain.regularizers import L1, TotalVariation2D
 UNITS = 10  # of a layer, if nobody says which
 STEPS = 128
 SPARSE, PLAIN = 0.05, 0.05  # weights of L1 and total variation, for each of 784 pixels
+FINE = 0.05  # steps: what is dear grows slowly, or it leaves grain
 PIXELS = 28 * 28
 WORDS = 3  # of an n-gram, where a layer sees more
 
@@ -53,6 +54,7 @@ def of_units(
     ways = {
         "free": {},
         "constrained": {
+            "step_size": FINE,
             "regularizers": [L1(SPARSE * cost), TotalVariation2D(PLAIN * cost)],
             "input_modifiers": [Jitter((2, 0)) if network.domain == "audio" else Jitter(2)],
         },
