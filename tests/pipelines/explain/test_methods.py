@@ -77,8 +77,10 @@ def test_integrated_gradients_and_occlusion_of_a_linear_network_are_w_x(linear: 
 def test_occlusion_covers_all_of_an_input_that_its_stride_does_not_divide(linear: Network) -> None:
     x = picture()
     explained = METHODS["occlusion"](linear, x, 0, window=(3, 3), stride=(3, 3))
-    corner = (weights_of(linear, 0) * x)[5:, 5:].sum()
-    assert explained.values[7, 7] == pytest.approx(corner, abs=1e-5)
+    each = (weights_of(linear, 0) * x).sum(-1)
+    assert explained.values[7, 7] == pytest.approx(each[5:, 5:].sum(), abs=1e-5)
+    four = [each[row : row + 3, column : column + 3].sum() for row in (3, 5) for column in (3, 5)]
+    assert explained.values[5, 5] == pytest.approx(np.mean(four), abs=1e-5)
 
 
 def test_guided_backprop_lets_only_what_excites_through() -> None:
