@@ -1,4 +1,7 @@
-"""`triptych explain`: what in an input speaks for a class."""
+"""`triptych explain`: what in an input speaks for a class.
+
+Methods that make a picture of their own, as dreams and attacks do, are explain_synthesis.py's.
+"""
 
 import json
 import os
@@ -12,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from triptych.console import fail, hint
+from triptych import explain_synthesis
+from triptych.console import fail, hint, key_value
 
 if TYPE_CHECKING:
     from pipelines.explain.compare import Comparison
@@ -26,7 +30,14 @@ EXAMPLE = (
     " --method occlusion --out kept.png\n\n"
     "A text: triptych explain --text 'Who wrote Hamlet?' --model questions --method occlusion\n\n"
     "All methods over many inputs: triptych explain photos/*.jpg --model cifar10"
-    " --report cifar10.html"
+    " --report cifar10.html\n\n"
+    "What each class looks like to it: triptych explain --model cifar10"
+    " --method activation-maximization\n\n"
+    "A dream: triptych explain photo.jpg --model cifar10 --method deep-dream --layer stages.7"
+    " --option size=400\n\n"
+    "One picture in another's style: triptych explain photo.jpg painting.jpg --model cifar10"
+    " --method style-transfer\n\n"
+    "What excites its filters: triptych explain --model cifar10 --method top-inputs --data photos/"
 )
 DEFAULT = "grad-cam"
 PATIENCE_SECONDS = 2.0  # a shorter wait needs no progress shown
@@ -50,16 +61,23 @@ def command(
             metavar="NAME",
             help="saliency, smoothgrad, guided-backprop, integrated-gradients, occlusion, cam,"
             " grad-cam, grad-cam++ or score-cam; default grad-cam, and of a report all; may be"
-            " given again.",
+            " given again. Or one of filters, feature-maps, top-inputs, activation-maximization,"
+            " fgsm, pgd, robustness, deep-dream, style-transfer, receptive-field, deconvnet,"
+            " checkerboard.",
         ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option("--class", metavar="LABEL", help="Default: the top one.")
+        str | None,
+        typer.Option(
+            "--class", metavar="LABEL", help="Default: the top one. Of an attack: its target."
+        ),
     ] = None,
     layer: Annotated[
         str | None,
         typer.Option(
-            metavar="LAYER", help="Of grad-cam and its kin; default: the last with places."
+            metavar="LAYER",
+            help="Of methods that look at one; default: mostly the last with places. Of"
+            " deep-dream several, separated by commas.",
         ),
     ] = None,
     text: Annotated[
@@ -76,6 +94,24 @@ def command(
         Path | None,
         typer.Option(metavar="FILE.html", help="A page over all inputs and methods instead."),
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Of top-inputs and robustness: a known data set's name, a folder CLASS/FILE, or a"
+            " table of texts.",
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Of a known data set.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Of a method, as steps=64, units=3,5, epsilon=8 or size=400; may be given again.",
+        ),
+    ] = None,
     repository: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="NAME/VERSION/; default model_repository."),
@@ -89,9 +125,16 @@ def command(
     A sound's picture has a WAV beside it: what counts, alone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if not model:
+    methods = method or []
+    made = explain_synthesis.method_of(methods)
+    options = dict(key_value(each) for each in option or [])
+    if not made and (data is not None or data_dir is not None or option):
+        fail(f"--data, --data-dir and --option are of {', '.join(explain_synthesis.METHODS)}", 2)
+    if made and report is not None:
+        fail(f"--report compares what speaks for a class, and {made} is another matter", 2)
+    if not model and made != "checkerboard":
         fail("which model? give --model, a name in the repository or a run's folder", 2)
-    if not files and not text:
+    if not files and not text and not made:
         fail("nothing to explain: give files or --text (see --help)", 2)
     from pydantic import ValidationError
 
@@ -103,9 +146,9 @@ def command(
         settings = Settings()
     except ValidationError as error:
         fail(settings_error(error), 2)
-    methods = method or []
     with _progress("Opening", None):
         try:
+            from pipelines.datasets import DatasetError
             from pipelines.explain.compare import bound
             from pipelines.explain.errors import ExplainError
             from pipelines.explain.network import open_network
@@ -113,19 +156,27 @@ def command(
             needed = "pip install 'triptych[cpu,train,evaluate]'"
             fail(f"explaining needs the extras: {needed} ({error})")
         try:
-            for each in methods:
+            for each in [] if made else methods:
                 bound(each, layer)
             items = _items(files or [], text or [])
-            network = open_network(model, repository or settings.repository, settings.limits)
+            if made:
+                asked = explain_synthesis.Asked(made, items, layer, label, data, data_dir, options)
+                explain_synthesis.check(asked, out)
+            folder = repository or settings.repository
+            network = open_network(model, folder, settings.limits) if model else None
         except (ExplainError, InvalidInput) as error:
             fail(error)
     try:
-        if report is not None:
+        if made:
+            with _progress(made, None):
+                done = explain_synthesis.make(asked, network)
+            explain_synthesis.write(done, made, out, as_json)
+        elif report is not None:
             comparison = _report(network, items, methods, label, layer, report)
             _show(comparison, report, as_json)
         else:
             _pictures(network, items, methods or [DEFAULT], label, layer, out, as_json)
-    except (ExplainError, InvalidInput, OSError) as error:
+    except (DatasetError, ExplainError, InvalidInput, OSError) as error:
         fail(error)
 
 

@@ -38,7 +38,7 @@ def enlarger(network: Network, layer: str, shape: tuple[int, ...]) -> Enlarge:
 
 
 def _matrices(network: Network, layer: str, shape: tuple[int, ...]) -> list[npt.NDArray]:
-    fields, tensor = _fields(network, layer, shape)
+    fields, tensor = fields_of(network, layer, shape)
     sizes = tensor.shape[1:-1]
     # What a network takes for channels, as a keyword network does frequencies, has no map.
     return [
@@ -47,7 +47,7 @@ def _matrices(network: Network, layer: str, shape: tuple[int, ...]) -> list[npt.
     ]
 
 
-def _fields(
+def fields_of(
     network: Network, layer: str, shape: tuple[int, ...]
 ) -> tuple[tuple[Field, ...], keras.KerasTensor]:
     """The layer's, in the network as it is for examples of this shape."""

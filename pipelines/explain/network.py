@@ -80,6 +80,11 @@ class Network:
             raise ExplainError(f"{self.name} has no layer whose output has positions")
         return self.last_maps[-1]
 
+    @property
+    def embedded(self) -> list[KerasTensor]:
+        """Of a text's network: where token numbers have become vectors."""
+        return list(self._embedded)
+
     def example(self, item: bytes | str) -> npt.NDArray[Any]:
         """One example, no batch axis.  Raises: InvalidInput."""
         if self.inputs is None:
