@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
@@ -31,6 +31,7 @@ EXAMPLE = (
     "A text: triptych explain --text 'Who wrote Hamlet?' --model questions --method occlusion\n\n"
     "All methods over many inputs: triptych explain photos/*.jpg --model cifar10"
     " --report cifar10.html\n\n"
+    "By a running server: triptych explain frog.jpg --server localhost:8500\n\n"
     "What each class looks like to it: triptych explain --model cifar10"
     " --method activation-maximization\n\n"
     "A dream: triptych explain photo.jpg --model cifar10 --method deep-dream --layer stages.7"
@@ -116,6 +117,14 @@ def command(
         Path | None,
         typer.Option(metavar="FOLDER", help="NAME/VERSION/; default model_repository."),
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Ask a running server, by grad-cam, grad-cam++, cam or saliency; --model is one"
+            " of its own.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the values, or a report's figures.")
     ] = False,
@@ -132,6 +141,13 @@ def command(
         fail(f"--data, --data-dir and --option are of {', '.join(explain_synthesis.METHODS)}", 2)
     if made and report is not None:
         fail(f"--report compares what speaks for a class, and {made} is another matter", 2)
+    if server is not None:
+        if made or report or layer:
+            fail("a server explains classes by its own layers: leave out --server for the rest", 2)
+        _by_server(
+            server, model, files or [], text or [], methods or [DEFAULT], label, out, as_json
+        )
+        return
     if not model and made != "checkerboard":
         fail("which model? give --model, a name in the repository or a run's folder", 2)
     if not files and not text and not made:
@@ -153,7 +169,7 @@ def command(
             from pipelines.explain.errors import ExplainError
             from pipelines.explain.network import open_network
         except ImportError as error:
-            needed = "pip install 'triptych[cpu,train,evaluate]'"
+            needed = "pip install 'triptych[cpu,explain]'"
             fail(f"explaining needs the extras: {needed} ({error})")
         try:
             for each in [] if made else methods:
@@ -180,6 +196,40 @@ def command(
         fail(error)
 
 
+def _by_server(
+    server: str,
+    model: str,
+    files: list[Path],
+    texts: list[str],
+    methods: list[str],
+    label: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from serving.errors import InvalidInput
+    from triptych.explain_by_server import ask
+
+    if not files and not texts:
+        fail("nothing to explain: give files or --text (see --help)", 2)
+    try:
+        items = _items(files, texts)
+    except InvalidInput as error:
+        fail(error)
+    target = _targets(out, len(items) * len(methods), as_json)
+    ask(server, model, items, methods, label, target, as_json)
+
+
+def _targets(out: Path | None, pictures: int, as_json: bool) -> Callable[[str, str], Path | None]:
+    """Where the picture of an input, by a method, goes; None: it is not drawn."""
+    folder = None if as_json else Path()
+    if out is not None:
+        folder = out if out.is_dir() else None
+    if out is not None and folder is None and pictures > 1:
+        fail(f"--out {out} is no folder: name one for many pictures, or take --report", 2)
+    taken: set[Path] = set()
+    return lambda name, method: folder / _free_name(name, method, taken) if folder else out
+
+
 def _items(files: list[Path], texts: list[str]) -> list[Item]:
     from serving.errors import InvalidInput
 
@@ -204,12 +254,7 @@ def _pictures(
     from pipelines.explain.compare import bound, chosen_class
     from serving.errors import InvalidInput
 
-    folder = None if as_json else Path()
-    if out is not None:
-        folder = out if out.is_dir() else None
-    if out is not None and folder is None and len(items) * len(methods) > 1:
-        fail(f"--out {out} is no folder: name one for many pictures, or take --report", 2)
-    taken: set[Path] = set()
+    target_of = _targets(out, len(items) * len(methods), as_json)
     with _progress("Explaining", len(items) * len(methods)) as advance:
         for name, item in items:
             try:
@@ -220,7 +265,7 @@ def _pictures(
             for method in methods:
                 explanation = bound(method, layer)(network, example, class_id)
                 advance()
-                target = folder / _free_name(name, method, taken) if folder else out
+                target = target_of(name, method)
                 written = _write(network, item, example, explanation, target) if target else []
                 if as_json:
                     typer.echo(json.dumps(_as_json(name, explanation), ensure_ascii=False))

@@ -142,7 +142,10 @@ def compare(
 def bound(method: str, layer: str | None) -> Callable[..., Explanation]:
     """The method, at a layer if it looks at one.  Raises: ExplainError for an unknown method."""
     if method not in METHODS:
-        raise ExplainError(f"no method {method!r}; there are {', '.join(METHODS)}")
+        raise ExplainError(
+            f"no method {method!r}; there are {', '.join(METHODS)}, and others that make a picture"
+            " of their own (`triptych explain --help`)"
+        )
     if layer is None or method not in OF_A_LAYER:
         return METHODS[method]
     return lambda *args: METHODS[method](*args, layer=layer)
