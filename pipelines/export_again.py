@@ -37,7 +37,8 @@ def export_again(
     manifest.name = name or manifest.name
     del manifest.files[:]
     items = [each.text if each.WhichOneof("kind") == "text" else each.data for each in golden]
-    return write_version(network.model, inputs, items, manifest, repository, asked or {})
+    # The source, which reads its variables in the order in which it will be opened again.
+    return write_version(network.source, inputs, items, manifest, repository, asked or {})
 
 
 def _as_it_was(version: Path, spec: manifest_pb2.InputSpec) -> Preprocessing:

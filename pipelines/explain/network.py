@@ -36,6 +36,7 @@ LISTED = 60  # layers that an error names
 class Network:
     """Not for several threads at once.
 
+    source:    the network as it was given.
     model:     functional, unrolled: examples [B, ...] -> logits [B, K], as at inference.
     labels:    K of them.
     inputs:    what makes examples; None for a network without any.
@@ -60,6 +61,7 @@ class Network:
         inputs: Inputs | None = None,
         name: str = "",
     ):
+        self.source = network
         self.model, self.layers, self.steps = unroll_named(network, tuple(example_shape), dtype)
         self.labels = list(labels)
         self.domain = domain or (inputs.domain if inputs else "image")
