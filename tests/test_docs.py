@@ -30,17 +30,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    repository = tmp_path_factory.mktemp("docs") / "model_repository"
-    shutil.copytree(ROOT / "model_repository", repository)
-    (export,) = (
-        line for line in "\n".join(blocks("sh")).splitlines() if "export model_repository" in line
-    )
-    command = [sys.executable, "-m", *export.split()]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    subprocess.run(
-        command, cwd=repository.parent, env=environment, check=True, timeout=PATIENCE_SECONDS
-    )
-    own = {"REPOSITORY": repository, "GRPC_PORT": 0, "HTTP_PORT": 0}
+    own = {"REPOSITORY": ROOT / "model_repository", "GRPC_PORT": 0, "HTTP_PORT": 0}
     own |= {"MEASURE_SECONDS": 0.1, "EXPLAIN_NICE": 0, "CACHE": tmp_path_factory.mktemp("cache")}
     environment = os.environ | {f"TRIPTYCH_{name}": str(value) for name, value in own.items()}
     with subprocess.Popen(

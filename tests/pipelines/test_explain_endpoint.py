@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from pipelines import export as exporting
 from pipelines.artefact import Artefact
+from pipelines.explain.network import open_network
 from pipelines.export import ExportError, export
 from pipelines.preprocessing.image import ImagePreprocessing
 from pipelines.preprocessing.text import TextPreprocessing
@@ -131,3 +132,4 @@ def test_a_version_is_exported_again_with_it(domain, repository, inputs, tmp_pat
         assert found.score == pytest.approx(wanted.max(), abs=1e-5)
     again.close()
     before.close()
+    open_network(tmp_path / f"tiny-{domain}" / "1")  # and can be exported once more
