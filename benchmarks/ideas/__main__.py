@@ -92,11 +92,12 @@ def as_text(measured: dict[str, Any]) -> str:
 
 
 def draw(name: str, rows: list[dict[str, Any]], docs: Path) -> Path:
-    figure = Figure(INCHES, layout="constrained")
-    experiment(name).draw(rows, figure)
     path = docs / "images" / "ideas" / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    with matplotlib.rc_context({"font.size": 9}):
+        figure = Figure(INCHES, layout="constrained")
+        experiment(name).draw(rows, figure)
+        figure.savefig(path, dpi=100)
     return path
 
 

@@ -12,7 +12,7 @@ from benchmarks.ideas.plots import line, of
 from benchmarks.ideas.training import CLASSES, Data, Row, Scale, train
 
 SCALE = Scale(train=2000, test=1000, epochs=4, seeds=(0, 1))
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 FILTERS = (16, 32, 32, 64)
 WITH, WITHOUT = "with batch norm", "without"
 

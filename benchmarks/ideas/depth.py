@@ -13,7 +13,7 @@ from benchmarks.ideas.training import Data, Row, Scale, averaged, conv_norm, ste
 
 SCALE = Scale(train=2000, test=1000, epochs=6, seeds=(0, 1))
 DEPTHS = (6, 18, 42)  # convolutions behind the stem
-FILTERS = 12
+FILTERS = 8
 
 
 def network(depth: int, residual: bool) -> keras.Model:

@@ -86,4 +86,4 @@ def draw(rows: list[Row], figure: Figure) -> None:
     left.set_xlabel("pixels that the pictures are moved")
     right.set_xlabel("quarter turns")
     right.set_xticks(TURNS)
-    left.set_ylabel("maps are apart from moved or turned ones, %")
+    left.set_ylabel("maps are apart, %")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.ideas.plots import points
 from benchmarks.ideas.training import CLASSES, Data, Row, Scale, accuracy, conv_norm, stem, train
 
-SCALE = Scale(train=3000, test=1000, epochs=8, seeds=(0, 1, 2))
+SCALE = Scale(train=2000, test=1000, epochs=6, seeds=(0, 1))
 UNITS, MOVED = 128, 4  # pixels
 
 

@@ -22,15 +22,21 @@ def names(rows: Sequence[Row], key: str) -> list[Any]:
 def points(axis: Axes, rows: Sequence[Row], key: str, *values: str, percent: bool = True) -> None:
     """Along `key`, each of `values`: a dot for each seed, and a line for their mean."""
     found = names(rows, key)
+    apart = min(0.25, 0.8 / len(values))
     for number, value in enumerate(values):
-        aside = (number - (len(values) - 1) / 2) * 0.25
+        aside = (number - (len(values) - 1) / 2) * apart
         for place, name in enumerate(found):
             seen = [(100 if percent else 1) * row[value] for row in of(rows, **{key: name})]
             colour = f"C{number}"
             label = value.replace("_", " ") if not place and len(values) > 1 else None
             axis.plot([place + aside] * len(seen), seen, ".", color=colour, alpha=0.6)
             level = [mean(seen)] * 2
-            axis.plot([place + aside - 0.1, place + aside + 0.1], level, color=colour, label=label)
+            axis.plot(
+                [place + aside - apart / 3, place + aside + apart / 3],
+                level,
+                color=colour,
+                label=label,
+            )
     axis.set_xticks(range(len(found)), [str(name).replace(", ", "\n") for name in found])
     axis.set_xlim(-0.5, len(found) - 0.5)
     if len(values) > 1:

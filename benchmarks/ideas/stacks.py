@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from benchmarks.ideas.plots import points
 from benchmarks.ideas.training import Data, Row, Scale, averaged, conv_norm, stem, train
 
-SCALE = Scale(train=3000, test=1000, epochs=6, seeds=(0, 1, 2))
-FILTERS, WIDER = 24, 32  # 49 * 24 * 24 = 28,224 weights, about 24 * 9 * 32 + 2 * 9 * 32 * 32
+SCALE = Scale(train=2000, test=1000, epochs=6, seeds=(0, 1, 2))
+FILTERS, WIDER = 16, 23  # 49 * 16 * 16 = 12,544 weights, about 9 * (16 * 23 + 2 * 23 * 23)
 
 
 def large() -> keras.Model:
