@@ -86,7 +86,7 @@ def as_text(measured: dict[str, Any]) -> str:
     parts = []
     for name, about in measured.items():
         head = {key: value for key, value in about.items() if key != "rows"}
-        rows = ",\n".join(f"  {json.dumps(row)}" for row in about["rows"])
+        rows = ",\n".join(f"  {json.dumps(row, allow_nan=False)}" for row in about["rows"])
         parts.append(f'"{name}": {{{json.dumps(head)[1:-1]}, "rows": [\n{rows}\n]}}')
     return "{\n" + ",\n".join(parts) + "\n}\n"
 

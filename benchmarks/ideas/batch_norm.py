@@ -4,11 +4,13 @@ Ioffe 2015, section 3.3. By SGD with momentum and a constant rate, so that nothi
 for a bad one.
 """
 
+import math
+
 import keras
 from keras import layers
 from matplotlib.figure import Figure
 
-from benchmarks.ideas.plots import line, of
+from benchmarks.ideas.plots import line, names, of
 from benchmarks.ideas.training import CLASSES, Data, Row, Scale, train
 
 SCALE = Scale(train=2000, test=1000, epochs=4, seeds=(0, 1))
@@ -45,13 +47,13 @@ def run(data: Data, scale: Scale) -> list[Row]:
     ]
 
 
-def best_rate(rows: list[Row], name: str) -> float:
+def best_rate(rows: list[Row]) -> float:
     """Where the last epoch's loss is the least, over the seeds' mean."""
     losses = {
-        rate: sum(row["losses"][-1] for row in of(rows, network=name, learning_rate=rate))
-        for rate in RATES
+        rate: sum(row["losses"][-1] or math.inf for row in of(rows, learning_rate=rate))
+        for rate in names(rows, "learning_rate")
     }
-    return min(losses, key=lambda rate: losses[rate] if losses[rate] == losses[rate] else 1e9)
+    return min(losses, key=losses.__getitem__)
 
 
 def draw(rows: list[Row], figure: Figure) -> None:
@@ -59,7 +61,7 @@ def draw(rows: list[Row], figure: Figure) -> None:
     for name in (WITH, WITHOUT):
         chosen = of(rows, network=name)
         line(left, chosen, "learning_rate", "test_accuracy", name, 100)
-        rate = best_rate(rows, name)
+        rate = best_rate(chosen)
         epochs = [
             {"epoch": epoch + 1, "loss": loss}
             for row in of(chosen, learning_rate=rate)
@@ -69,6 +71,7 @@ def draw(rows: list[Row], figure: Figure) -> None:
     left.set_xscale("log")
     left.set_xlabel("learning rate")
     left.set_ylabel("test accuracy, %")
+    right.set_xticks(range(1, 1 + len(rows[0]["losses"])))
     right.set_xlabel("epoch, each at its best rate")
     right.set_ylabel("training loss")
     left.legend(frameon=False, fontsize=8)

@@ -1,5 +1,6 @@
 """What the experiments share: pictures, a short training run, and the row that it leaves."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -66,7 +67,8 @@ def train(
 
     Args:    make: builds it, all its sizes known; optimizer: None: Adam and a cosine; labels: what
              the row begins with.
-    Returns: it, and the row: cost, accuracy, loss of each epoch, seconds of all cores together.
+    Returns: it, and the row: cost, accuracy, loss of each epoch (None if it isn't
+             finite), seconds of all cores together.
     """
     keras.utils.set_random_seed(seed)
     network = make()
@@ -89,7 +91,7 @@ def train(
         "multiply_adds": about.multiply_adds,
         "train_accuracy": accuracy(network, data.x[: len(data.x_test)], data.y[: len(data.x_test)]),
         "test_accuracy": accuracy(network, data.x_test, data.y_test),
-        "losses": [round(loss, 4) for loss in history["loss"]],
+        "losses": [round(x, 4) if math.isfinite(x) else None for x in history["loss"]],
         "core_seconds": round(seconds, 1),
     }
     say(row)
