@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from benchmarks.ideas.plots import line, of
 from benchmarks.ideas.training import Data, Row, Scale, averaged, conv_norm, stem, train
 
-SCALE = Scale(train=2000, test=1000, epochs=6, seeds=(0, 1))
-DEPTHS = (6, 18, 42)  # convolutions behind the stem
+SCALE = Scale(train=2000, test=1000, epochs=5, seeds=(0, 1))
+DEPTHS = (6, 18, 36)  # convolutions behind the stem
 FILTERS = 8
 
 
