@@ -83,18 +83,15 @@ def draw(rows: list[Row], figure: Figure) -> None:
     left, right = figure.subplots(1, 2)
     points(left, rows, "network", "test_accuracy")
     left.set_ylabel("test accuracy, %")
-    for number, key in enumerate(
-        ("parameters", "multiply_adds", "core_seconds", "inference_core_ms")
-    ):
+    shown = {
+        "parameters": "parameters",
+        "multiply_adds": "multiply-adds",
+        "inference_core_ms": "time to infer",
+    }
+    for number, (key, label) in enumerate(shown.items()):
         least = [min(row[key] for row in of(rows, network=name)) for name in LAYER]
         shares = [100 * value / least[0] for value in least]
-        label = {"core_seconds": "time to train", "inference_core_ms": "time to infer"}
-        right.bar(
-            np.arange(len(LAYER)) + (number - 1.5) * 0.2,
-            shares,
-            0.2,
-            label=label.get(key, key.replace("_", "-")),
-        )
+        right.bar(np.arange(len(LAYER)) + (number - 1) * 0.25, shares, 0.25, label=label)
     right.set_xticks(range(len(LAYER)), names(rows, "network"), fontsize=8)
     right.set_ylabel("% of the plain network's")
     right.legend(frameon=False, fontsize=8)

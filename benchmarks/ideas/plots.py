@@ -19,14 +19,14 @@ def names(rows: Sequence[Row], key: str) -> list[Any]:
     return list(dict.fromkeys(row[key] for row in rows))
 
 
-def points(axis: Axes, rows: Sequence[Row], key: str, *values: str, percent: bool = True) -> None:
+def points(axis: Axes, rows: Sequence[Row], key: str, *values: str, scale: float = 100) -> None:
     """Along `key`, each of `values`: a dot for each seed, and a line for their mean."""
     found = names(rows, key)
     apart = min(0.25, 0.8 / len(values))
     for number, value in enumerate(values):
         aside = (number - (len(values) - 1) / 2) * apart
         for place, name in enumerate(found):
-            seen = [(100 if percent else 1) * row[value] for row in of(rows, **{key: name})]
+            seen = [scale * row[value] for row in of(rows, **{key: name})]
             colour = f"C{number}"
             label = value.replace("_", " ") if not place and len(values) > 1 else None
             axis.plot([place + aside] * len(seen), seen, ".", color=colour, alpha=0.6)

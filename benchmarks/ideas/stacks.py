@@ -46,8 +46,8 @@ def draw(rows: list[Row], figure: Figure) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     points(left, rows, "network", "test_accuracy")
     left.set_ylabel("test accuracy, %")
-    points(right, rows, "network", "multiply_adds", percent=False)
-    right.set_ylabel("multiply-adds")
+    points(right, rows, "network", "multiply_adds", scale=1e-6)
+    right.set_ylabel("multiply-adds, millions")
     right.set_ylim(0)
     for label in (*left.get_xticklabels(), *right.get_xticklabels()):
         label.set_fontsize(6)

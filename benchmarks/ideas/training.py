@@ -68,7 +68,7 @@ def train(
     Args:    make: builds it, all its sizes known; optimizer: None: Adam and a cosine; labels: what
              the row begins with.
     Returns: it, and the row: cost, accuracy, loss of each epoch (None if it isn't
-             finite), seconds of all cores together.
+             finite), seconds of all cores together, compiling included.
     """
     keras.utils.set_random_seed(seed)
     network = make()
