@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.ideas.plots import points
 from benchmarks.ideas.training import CLASSES, Data, Row, Scale, conv_norm, stem, train
 
-SCALE = Scale(train=1000, test=1000, epochs=20, seeds=(0, 1))
+SCALE = Scale(train=1000, test=1000, epochs=15, seeds=(0, 1))
 RATES = (0.0, 0.25, 0.5, 0.75)
 UNITS = 256
 

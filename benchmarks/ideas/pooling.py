@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.ideas.plots import points
 from benchmarks.ideas.training import Data, Row, Scale, averaged, conv_norm, train
 
-SCALE = Scale(train=2000, test=1000, epochs=6, seeds=(0, 1, 2))
+SCALE = Scale(train=2000, test=1000, epochs=6, seeds=(0, 1))
 POOLS = {
     "maximum, 2x2": lambda: layers.MaxPooling2D(2, 2, "same"),
     "maximum, 3x3, overlapping": lambda: layers.MaxPooling2D(3, 2, "same"),
