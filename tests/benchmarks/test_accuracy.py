@@ -1,11 +1,14 @@
 """The table names the command that makes each of its lines again."""
 
+import re
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from benchmarks.accuracy import Line, command, interval
+from models import ARCHITECTURES
 from pipelines.recipes.sounds import settings
 from pipelines.run import Run, TrainConfig
 
@@ -42,3 +45,15 @@ def test_a_line_bears_its_interval() -> None:
     assert str(line) == (
         "| trec | `tcn` | 1,234 | 2.5 | 50.0% of 100 | 40.4% to 59.6% | 1.2 | `triptych train` |"
     )
+
+
+def test_the_page_has_five_networks_of_each_data_set_and_their_commands() -> None:
+    page = (Path(__file__).parents[2] / "docs/accuracy.md").read_text()
+    rows = re.findall(r"^\| (\S+) \| `(\w+)` .* \| ([\d.]+)% of (\d+) .* \| `(.+)` \|$", page, re.M)
+    found = Counter(data for data, *_ in rows)
+    assert min(found[data] for data in ("fsdd", "speech_commands", "trec")) >= 5
+    for data, model, right, examples, made in rows:
+        assert ARCHITECTURES[model].domain == ("text" if data == "trec" else "audio")
+        assert model in made
+        low, high = interval(float(right) / 100, int(examples))
+        assert f"| {right}% of {examples} | {low:.1%} to {high:.1%} |" in page
