@@ -103,7 +103,10 @@ class TextPreprocessing(tf.Module):
         """
         if self.get_config()["vocabulary"]:
             return self
-        counts = Counter(t for text in texts for t in self.tokens(tf.constant(text)).numpy())
+        tokens = tf.function(
+            self.tokens, [self.decoded_spec]
+        )  # op by op takes twenty times as long
+        counts = Counter(token for text in texts for token in tokens(tf.constant(text)).numpy())
         ordered = sorted(counts, key=lambda token: (-counts[token], token))
         vocabulary = [token.decode() for token in ordered if token]
         return TextPreprocessing(**{**self.get_config(), "vocabulary": vocabulary})

@@ -1,7 +1,7 @@
 """Sound networks with the front end of their paper, on words and on speakers never heard."""
 
-import sys
-from collections.abc import Mapping
+import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from types import MappingProxyType
@@ -41,7 +41,9 @@ AUGMENT = {
 }
 
 
-def settings(model: str, data: str, out: Path, data_dir: Path | None) -> TrainConfig:
+def settings(
+    model: str, data: str, out: Path, data_dir: Path | None, epochs: int | None = None
+) -> TrainConfig:
     """The run: what `triptych train` would be told."""
     front_end = FRONT_ENDS[model.split("_")[0]]
     rate = SAMPLE_RATES_HZ.get(data.split("-")[0], 16000)
@@ -56,38 +58,69 @@ def settings(model: str, data: str, out: Path, data_dir: Path | None) -> TrainCo
         data=data,
         out=out,
         data_dir=data_dir,
+        epochs=epochs,
         features=front_end.features,
         feature_options={**frames, **front_end.options},
         augment=AUGMENT,
     )
 
 
-def speech_commands(model: str, out: Path, data_dir: Path | None = None) -> float:
+def speech_commands(
+    model: str, out: Path, data_dir: Path | None = None, epochs: int | None = None
+) -> float:
     """Twelve classes of Speech Commands, by speakers who were never heard: the accuracy.
 
-    python -m pipelines.recipes.sounds speech_commands MODEL OUT [DATA_DIR]
+    python -m pipelines.recipes.sounds speech_commands MODEL OUT [DATA_DIR] [--epochs N]
     """
-    return _accuracy(settings(model, "speech_commands", out / f"speech_commands-{model}", data_dir))
+    return _accuracy("speech_commands", model, out, data_dir, epochs)
 
 
-def fsdd_speakers(model: str, out: Path, data_dir: Path | None = None) -> float:
+def fsdd(model: str, out: Path, data_dir: Path | None = None, epochs: int | None = None) -> float:
+    """Digits, new takes of speakers who were heard: the accuracy.
+
+    python -m pipelines.recipes.sounds fsdd MODEL OUT [DATA_DIR] [--epochs N]
+    """
+    return _accuracy("fsdd", model, out, data_dir, epochs)
+
+
+def fsdd_speakers(
+    model: str,
+    out: Path,
+    data_dir: Path | None = None,
+    epochs: int | None = None,
+    speakers: Sequence[str] = SPEAKERS,
+) -> float:
     """Digits, each speaker's by a network that heard the five others: the mean accuracy.
 
-    python -m pipelines.recipes.sounds fsdd_speakers MODEL OUT [DATA_DIR]
+    python -m pipelines.recipes.sounds fsdd_speakers MODEL OUT [DATA_DIR] [--epochs N]
+        [--speakers lucas,theo]
     """
-    found = {}
-    for speaker in SPEAKERS:
-        data = f"fsdd-{speaker}"
-        found[speaker] = _accuracy(settings(model, data, out / f"{data}-{model}", data_dir))
+    found = {name: _accuracy(f"fsdd-{name}", model, out, data_dir, epochs) for name in speakers}
     print("  ".join(f"{speaker} {accuracy:.1%}" for speaker, accuracy in found.items()))
     return mean(found.values())
 
 
-def _accuracy(config: TrainConfig) -> float:
+def _accuracy(data: str, model: str, out: Path, data_dir: Path | None, epochs: int | None) -> float:
+    config = settings(model, data, out / f"{data}-{model}", data_dir, epochs)
     return read_json(train(config) / REPORT)["test_accuracy"]
 
 
+def main() -> None:
+    recipes = {each.__name__: each for each in (speech_commands, fsdd, fsdd_speakers)}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", choices=recipes)
+    parser.add_argument("model")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("data_dir", type=Path, nargs="?")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--speakers", type=lambda names: names.split(","))
+    given = vars(parser.parse_args())
+    recipe, speakers = given.pop("recipe"), given.pop("speakers")
+    if speakers and recipe != fsdd_speakers.__name__:
+        parser.error(f"--speakers is of {fsdd_speakers.__name__} alone")
+    chosen = {"speakers": speakers} if speakers else {}
+    print(f"{given['model']}: {recipes[recipe](**given, **chosen):.2%}")
+
+
 if __name__ == "__main__":
-    recipe, model, *folders = sys.argv[1:]
-    recipes = {"speech_commands": speech_commands, "fsdd_speakers": fsdd_speakers}
-    print(f"{model}: {recipes[recipe](model, *map(Path, folders)):.2%}")
+    main()
