@@ -86,7 +86,8 @@ def scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("scanner")
     manifest = manifest_pb2.Manifest(name="scan", labels=list("abcde"))
     golden = [png(pixels(8, 8, seed)) for seed in (0, 1)]
-    write_version(network, ImagePreprocessing(8, 8), golden, manifest, root, dense=True, embed=True)
+    asked = {"dense": True, "embed": True}
+    write_version(network, ImagePreprocessing(8, 8), golden, manifest, root, asked)
     return root
 
 
