@@ -1,8 +1,7 @@
-"""Encoded inputs to examples: small ones at once, the others in worker threads.
+"""Encoded inputs to examples, in worker threads: each takes as many in one go as came meanwhile.
 
-A hop to a thread and back costs more than decoding a small picture. So who is known to need less
-is served on the loop, and a thread takes as many in one go as came meanwhile. How many one call may
-have here is `serving.admission`'s matter.
+A hop to a thread and back costs as much as decoding a small picture, so under load many share one.
+A lone input waits for nobody. How many one call may have here is `serving.admission`'s matter.
 """
 
 import asyncio
@@ -25,7 +24,6 @@ MOST_AT_ONCE = 8  # inputs in one go: later ones of other calls wait for all of 
 # Of a processor, for an input. Below, most of it is Python, where a second thread only contends for
 # the interpreter.
 WORTH_A_THREAD_SECONDS = 0.001
-AT_ONCE_SECONDS = 0.0003  # below, to hop costs more; the loop is kept as by a few calls
 
 Example = npt.NDArray[Any]
 
@@ -54,32 +52,20 @@ class Preprocessor:
         self.most_at_once = threads * MOST_AT_ONCE
         self._waiting: deque[_Wanted] = deque()
         self._working = 0
-        # Of a processor, for each of the last inputs.
+        # Of a processor, for each of a model's last inputs.
         self._seconds: WeakKeyDictionary[Servable, float] = WeakKeyDictionary()
 
     async def example(self, servable: Servable, item: bytes | str) -> Example:
         """With batch axis. Raises: InvalidInput if it cannot be read."""
-        if self._seconds_of(servable) < AT_ONCE_SECONDS and servable.is_small(item):
-            return self._at_once(servable, item)
         loop = asyncio.get_running_loop()
         wanted = _Wanted(servable, item, loop.create_future())
         self._waiting.append(wanted)
         self._begin(loop)
         return await wanted.future
 
-    def _seconds_of(self, servable: Servable) -> float:
-        return self._seconds.get(servable, math.inf)
-
-    def _at_once(self, servable: Servable, item: bytes | str) -> Example:
-        began = time.thread_time()
-        try:
-            return servable.preprocess(servable.decode(item))[np.newaxis]
-        finally:
-            self._seconds[servable] = time.thread_time() - began
-
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._waiting:
-            seconds = self._seconds_of(self._waiting[0].servable)
+            seconds = self._seconds.get(self._waiting[0].servable, math.inf)
             threads = self._threads if seconds > WORTH_A_THREAD_SECONDS else 1
             if self._working >= threads:
                 break

@@ -21,7 +21,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from protos.triptych.v1 import manifest_pb2
 from serving.errors import InvalidInput
 from serving.runtime.jpeg import decode_plain
-from serving.runtime.jpeg import is_small as is_small_jpeg
 
 # Decoders that are not listed here are never run on what a client sent.
 IMAGE_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
@@ -47,9 +46,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 SAMPLE_RATES_HZ = (1_000, 768_000)
 MAX_CHANNELS = 32
-SMALL_BYTES = 16 * 2**10
-SMALL_PIXELS = 128 * 128
-SMALL_CHARACTERS = 1000
 REDUCTION_MARGIN = 2  # a reduced JPEG keeps twice what is needed, for the resize to average
 
 
@@ -87,21 +83,6 @@ def decode(
     # Preprocessing fits the shorter side, so neither side may be smaller than the larger target.
     side = max(spec.image.height, spec.image.width)
     return decode_image(item, limits, at_least=(side, side))
-
-
-def is_small(item: bytes | str, spec: manifest_pb2.InputSpec) -> bool:
-    """Whether `decode` needs some tenths of a millisecond at most, whoever sent it.
-
-    For no compressed form of which a few bytes may hold much.
-    """
-    kind = spec.WhichOneof("kind")
-    if kind == "text":
-        return len(item) <= SMALL_CHARACTERS
-    if isinstance(item, str) or len(item) > SMALL_BYTES:
-        return False
-    if kind == "audio":
-        return item.startswith(b"RIFF")
-    return is_small_jpeg(item, SMALL_PIXELS)
 
 
 def decode_image(

@@ -9,7 +9,6 @@ import simplejpeg
 PLAIN = ("Gray", "YCbCr")  # RGB and CMYK have markers of Adobe's, which Pillow knows
 START = b"\xff\xd8\xff"
 APP1 = b"\xff\xe1"  # Exif or XMP, which may ask to turn the picture; no compressed data has it
-PROGRESSIVE = b"\xff\xc2"
 REDUCTIONS = (8, 4, 2)
 
 
@@ -37,14 +36,3 @@ def decode_plain(
     except ValueError:  # of what libjpeg only warns of, too
         return None
     return picture
-
-
-def is_small(data: bytes, max_pixels: int) -> bool:
-    """Whether `decode_plain` will take it, of so many pixels at most, in one pass."""
-    if not data.startswith(START) or APP1 in data or PROGRESSIVE in data:
-        return False
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
-        return False
-    return colours in PLAIN and height * width <= max_pixels

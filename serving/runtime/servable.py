@@ -177,10 +177,6 @@ class Servable:
         """What `preprocess` takes. Raises: InvalidInput."""
         return decoding.decode(item, self._input, self.limits)
 
-    def is_small(self, item: bytes | str) -> bool:
-        """Whether decoding it takes less than to ask a thread for it."""
-        return decoding.is_small(item, self._input)
-
     def preprocess(self, decoded: Decoded) -> npt.NDArray[Any]:
         """One example, without batch axis. Raises: InvalidInput if `decoded` does not fit."""
         value = np.array(decoded, object) if isinstance(decoded, str) else decoded

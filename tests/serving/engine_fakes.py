@@ -74,9 +74,6 @@ class Servable:
             raise InvalidInput(f"{item} is no class")
         return item
 
-    def is_small(self, item):
-        return False
-
     def preprocess(self, decoded):
         return np.array(int(decoded))
 

@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 
 from serving.errors import InvalidInput
-from serving.preprocessor import (
-    AT_ONCE_SECONDS,
-    MOST_AT_ONCE,
-    WORTH_A_THREAD_SECONDS,
-    Preprocessor,
-)
+from serving.preprocessor import MOST_AT_ONCE, WORTH_A_THREAD_SECONDS, Preprocessor
 
 
 class Servable:
@@ -35,28 +30,8 @@ class Servable:
             raise InvalidInput("-1 is no input")
         return item
 
-    def is_small(self, item):
-        return False
-
     def preprocess(self, decoded):
         return np.array(decoded)
-
-
-class Small(Servable):
-    """Takes seconds of a processor, too, but says that they are few."""
-
-    def is_small(self, item):
-        return True
-
-    def preprocess(self, decoded):
-        spend(decoded)
-        return np.array(decoded)
-
-
-def spend(seconds):
-    ends = time.thread_time() + seconds
-    while time.thread_time() < ends:
-        pass
 
 
 @pytest.fixture
@@ -98,7 +73,9 @@ class Slow(Servable):
     """Its inputs are seconds of a processor."""
 
     def preprocess(self, decoded):
-        spend(decoded)
+        ends = time.thread_time() + decoded
+        while time.thread_time() < ends:
+            pass
         return np.array(decoded)
 
 
@@ -115,30 +92,6 @@ async def test_short_work_is_left_to_one_thread(workers, seconds, threads):
     assert not slow.began.acquire(blocking=False)
     slow.may_decode.set()
     await asyncio.gather(*tasks)
-
-
-async def test_what_is_small_and_was_quick_is_not_worth_a_hop(workers):
-    small, preprocessor = Small(), Preprocessor(workers, 1)
-    small.may_decode.set()
-    loop, slow = threading.get_ident(), 2 * AT_ONCE_SECONDS
-
-    async def on_the_loop(seconds):
-        small.threads.clear()
-        await preprocessor.example(small, seconds)
-        return small.threads == {loop}
-
-    assert not await on_the_loop(0.0)  # nothing is known of it yet
-    assert await on_the_loop(0.0)
-    assert await on_the_loop(slow)
-    assert not await on_the_loop(0.0)  # as the last was slow
-    assert await on_the_loop(0.0)
-    with pytest.raises(InvalidInput, match="-1 is no input"):
-        await preprocessor.example(small, -1)
-    other = Servable()  # quick, but not small
-    other.may_decode.set()
-    for _ in range(2):
-        await preprocessor.example(other, 0)
-    assert loop not in other.threads
 
 
 async def test_what_came_meanwhile_shares_a_turn(servable, workers, monkeypatch):

@@ -15,14 +15,7 @@ from PIL import Image
 
 from protos.triptych.v1 import manifest_pb2
 from serving.errors import InvalidInput
-from serving.runtime.decoding import (
-    Limits,
-    decode,
-    decode_audio,
-    decode_image,
-    decode_text,
-    is_small,
-)
+from serving.runtime.decoding import Limits, decode, decode_audio, decode_image, decode_text
 
 IMAGE = manifest_pb2.InputSpec(image=manifest_pb2.ImageInput(height=32, width=32, channels=3))
 AUDIO = manifest_pb2.InputSpec(audio=manifest_pb2.AudioInput(sample_rate_hz=8000, mel_bands=40))
@@ -253,28 +246,6 @@ def test_what_is_wrong_is_said(item, spec, reason: str) -> None:
     limits = Limits(max_input_bytes=10) if item == b"x" * 11 else Limits()
     with pytest.raises(InvalidInput, match=reason):
         decode(item, spec, limits)
-
-
-@pytest.mark.parametrize(
-    ("item", "spec", "small"),
-    [
-        (encoded(drawing(128, 128), "JPEG"), IMAGE, True),
-        (encoded(drawing(128, 129), "JPEG"), IMAGE, False),
-        # Some bytes a scan, and each goes over the whole picture.
-        (encoded(drawing(), "JPEG", progressive=True), IMAGE, False),
-        (encoded(drawing(), "PNG"), IMAGE, False),  # bytes say nothing of what unpacks from them
-        (encoded(drawing(), "JPEG")[:30], IMAGE, False),
-        (b"", IMAGE, False),
-        ("a text", IMAGE, False),
-        (sound(samples(8000, 1.0), 8000), AUDIO, True),
-        (sound(samples(8000, 1.1), 8000), AUDIO, False),
-        (sound(samples(8000, 0.1), 8000, "FLAC"), AUDIO, False),
-        ("a" * 1000, TEXT, True),
-        (b"a" * 1001, TEXT, False),
-    ],
-)
-def test_small_is_what_takes_next_to_no_time(item, spec, small) -> None:
-    assert is_small(item, spec) == small
 
 
 def test_text_is_left_as_it_is() -> None:
