@@ -1,7 +1,7 @@
 """A picture's windows and their scores as a picture: where the network sees what it sees.
 
-Drawn is the label whose mean over all windows is the highest: in grey the picture, over it from
-blue (0) to red (1) what the windows that have a pixel give the label, as a mean.
+Drawn is the label whose mean over all windows is the highest: in grey the picture, over it, from
+dark (0) to yellow (1), what the windows that have a pixel give the label, as a mean.
 """
 
 import hashlib
@@ -17,9 +17,8 @@ from PIL.PngImagePlugin import PngInfo
 from pipelines.batch.errors import BatchError
 from pipelines.batch.shards import folder_of
 from serving.runtime.decoding import Limits, decode_image
+from serving.runtime.pictures import coloured
 
-# From 0 to 1 in equal steps: blue, cyan, green, yellow, red.
-COLOURS = np.array([(0, 0, 160), (0, 190, 220), (60, 200, 60), (250, 220, 0), (220, 0, 0)], float)
 OPACITY = 0.5
 CAPTION_PIXELS = 20
 MOST_NAME_BYTES = 200  # file systems allow 255
@@ -87,9 +86,8 @@ def draw(
     best = int(means.argmax())
     heat = spread(pixels.shape[:2], boxes, scores[:, best])
     grey = np.asarray(Image.fromarray(pixels).convert("L"), float)[..., np.newaxis]
-    mixed = np.where(
-        np.isnan(heat)[..., np.newaxis], grey, (1 - OPACITY) * grey + OPACITY * _coloured(heat)
-    )
+    seen = ~np.isnan(heat)[..., np.newaxis]
+    mixed = np.where(seen, (1 - OPACITY) * grey + OPACITY * coloured(np.nan_to_num(heat)), grey)
     text = f"{labels[best]}: mean {means[best]:.2f}, most {scores[:, best].max():.2f}"
     height, width = heat.shape
     image = Image.new("RGB", (width, height + CAPTION_PIXELS))
@@ -121,8 +119,3 @@ def spread(
     total, number = corners.cumsum(axis=1).cumsum(axis=2)[:, :-1, :-1]
     number = number.round()
     return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
-
-
-def _coloured(heat: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    places = np.linspace(0, 1, len(COLOURS))
-    return np.stack([np.interp(heat, places, COLOURS[:, i]) for i in range(3)], axis=-1)
