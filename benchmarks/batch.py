@@ -132,7 +132,8 @@ def _batch(cache: Path, folder: Path, listed: Path) -> dict[str, Any]:
     shutil.rmtree(output, ignore_errors=True)
     command = [sys.executable, "-m", "triptych", "batch", str(folder), str(listed), str(output)]
     own = {"TRIPTYCH_CACHE": str(cache / "triptych")}
-    return _run([*command, "--root", "/", "--json"], cache / "logs" / "batch.log", own)
+    done = _run([*command, "--root", "/", "--json"], cache / "logs" / "batch.log", own)
+    return {key: value for key, value in done.items() if key != "output"}  # a path of this machine
 
 
 def _run(
