@@ -96,3 +96,15 @@ def _read(folder: Path, path: str, message: M) -> M:
         raise BadVersion(
             f"{path} is no {message.DESCRIPTOR.name}: {error}. Copy or export the version again"
         ) from error
+
+
+def fingerprint(folder: Path, manifest: manifest_pb2.Manifest | None) -> str:
+    """Of graph and weights: the manifest has the digests, or the files themselves are read."""
+    if manifest is not None:
+        return artefact_digest(manifest)
+    digests = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digests[path.relative_to(folder).as_posix()] = digest
+    return digest_of(digests)

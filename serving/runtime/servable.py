@@ -4,7 +4,6 @@ Which executor computes is `serving.runtime.opening`'s matter, how bytes are rea
 `serving.runtime.decoding`'s, and when to load which version the server's.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -32,8 +31,7 @@ from serving.runtime.endpoint import (
 from serving.runtime.executors import Executor, Outputs
 from serving.runtime.manifest import (
     MANIFEST,
-    artefact_digest,
-    digest_of,
+    fingerprint,
     read_golden,
     read_manifest,
     verify_files,
@@ -140,7 +138,7 @@ class Servable:
         if manifest is not None:
             _require(saved_model, ENDPOINTS)
         servable = cls(folder, manifest, golden, saved_model, limits)
-        servable._open(wish or Wish(executor), cache or Cache(None), _fingerprint(folder, manifest))
+        servable._open(wish or Wish(executor), cache or Cache(None), fingerprint(folder, manifest))
         return servable
 
     @property
@@ -392,18 +390,6 @@ def _check(name: str, value: npt.NDArray[Any], spec: TensorSpec) -> None:
             f"{name} is {given}, and the model takes {type_name(spec.dtype)} of shape "
             f"{shape_text(spec.shape)}"
         )
-
-
-def _fingerprint(folder: Path, manifest: manifest_pb2.Manifest | None) -> str:
-    """Of graph and weights: the manifest has the digests, or the files themselves are read."""
-    if manifest is not None:
-        return artefact_digest(manifest)
-    digests = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        digests[path.relative_to(folder).as_posix()] = digest
-    return digest_of(digests)
 
 
 def _first_line(error: Exception) -> str:
