@@ -32,7 +32,7 @@ def export_again(
         network = open_network(version)
     except (BadVersion, ExplainError) as error:
         raise ExportError(f"{version} cannot be exported again: {error}") from error
-    inputs = getattr(network.inputs, "_text", None) or _as_it_was(version, manifest.input)
+    inputs = network.inputs.text or _as_it_was(version, manifest.input)
     check_name(name or manifest.name)
     manifest.name = name or manifest.name
     del manifest.files[:]

@@ -62,9 +62,9 @@ def open_predictor(job: Job, folder: Path, threads: int | None) -> Predictor:
     return Predictor.on(machine, folder, job.rows, heat_maps=job.heat_maps)
 
 
-def chunk_rows(predictor: Predictor, rows: Rows) -> int:
+def chunk_rows(predictor: Predictor, asked: Rows) -> int:
     """Enough for batches of one shape, and so few that none waits long for the last of a run."""
-    if rows.dense:
+    if asked.dense:
         return 1  # each is many rows, and computed by itself
     rows = CHUNK_ROWS
     if predictor.examples_per_second:

@@ -41,7 +41,7 @@ class Inputs:
         self.spec = spec
         self.domain: str = spec.WhichOneof("kind")
         self.preprocess = preprocess
-        self._text = text
+        self.text = text
         self._limits = limits
 
     @classmethod
@@ -120,17 +120,17 @@ class Inputs:
 
     def tokens(self, item: bytes | str, example: npt.NDArray[Any]) -> list[str]:
         """What stands at each position of the example; padding is left out."""
-        if self._text is None:
+        if self.text is None:
             raise ExplainError("only a text has tokens")
         words = [
-            token.decode() for token in self._text.tokens(tf.constant(self.decode(item))).numpy()
+            token.decode() for token in self.text.tokens(tf.constant(self.decode(item))).numpy()
         ]
-        words = words[::-1] if self._text.get_config()["backwards"] else words
+        words = words[::-1] if self.text.get_config()["backwards"] else words
         return words[: int(np.count_nonzero(example != PADDING_ID))]
 
     @cached_property
     def vocabulary(self) -> Sequence[str]:
         """The token of each number; of padding and the unknown, nothing."""
-        if self._text is None:
+        if self.text is None:
             raise ExplainError("only a text model has a vocabulary")
-        return [""] * FIRST_ID + self._text.get_config()["vocabulary"]
+        return [""] * FIRST_ID + self.text.get_config()["vocabulary"]
