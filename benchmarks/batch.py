@@ -1,12 +1,14 @@
 """How close to the machine's limit `triptych batch` is, and how far others are, on the same files.
 
-    python -m benchmarks.batch                                   # about twenty minutes
+    python -m benchmarks.batch                                   # about an hour
     python -m benchmarks.batch --networks resnet20 --rounds 1 --seconds 2
     python -m benchmarks.batch --memory 200000                   # the most that a long run holds
 
 Each round measures, one after another and in processes of their own: executor and decoder
 alone; `triptych batch` over JPEG files of the network's own size; tf.data with keras.Model.predict;
-Ray Data with the plain SavedModel. Starting up is apart, in all of them. The limit is
+Ray Data with the plain SavedModel. Starting up is apart, in all of them; as further processes of
+`triptych batch` start while it computes, its rate is that of the second half of its inputs, and
+that of all beside it. The limit is
 
     L = cores / (core-seconds an input of the bare executor + of the bare decoder)
 """
@@ -18,12 +20,14 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from benchmarks.machine import machine, one_line
+from benchmarks.memory import Watch
 from benchmarks.networks import publish, side
 from benchmarks.processes import Child
 from triptych.loadgen.examples import jpeg
@@ -46,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default=NETWORKS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each run, about")
+    parser.add_argument("--seconds", type=float, default=75.0, help="of each run, about")
     parser.add_argument("--peers", default=",".join(PEERS), help="none: leave them out")
     parser.add_argument("--memory", type=int, metavar="N", help="only: N inputs of resnet20")
     parser.add_argument(
@@ -100,8 +104,8 @@ class _Bench:
         wanted = max(FEWEST, int(bare["limit"] * self._seconds))
         listed = _listed(self._cache / f"{self._network}.lst", self._files, wanted)
         triptych = _batch(self._cache, self._folder, listed)
-        # The others take as long, with as many of the files as they manage.
-        some = _listed(self._cache / "peers.lst", self._files, max(FEWEST, wanted // 2))
+        # The others need no longer run, as nothing of theirs starts later.
+        some = _listed(self._cache / "peers.lst", self._files, max(FEWEST, wanted // 4))
         others = {peer: self._peer(peer, some) for peer in peers}
         return {"bare": bare, "triptych": triptych} | others
 
@@ -114,7 +118,7 @@ class _Bench:
             about = child.ask(what="describe")
             speeds = about["speeds"][f"{about['executor']} {about['precision']}"]
             best = int(max(speeds, key=lambda size: speeds[size], default=1))
-            seconds = max(1.0, self._seconds / 4)
+            seconds = min(5.0, max(1.0, self._seconds / 4))
             compute = child.ask(what="compute", seconds=seconds, batch=best)
             decode = child.ask(what="decode", seconds=seconds)
         cost = compute["core_seconds_an_input"] + decode["core_seconds_an_input"]
@@ -139,29 +143,46 @@ def _batch(cache: Path, folder: Path, listed: Path) -> dict[str, Any]:
 def _run(
     command: list[str], log: Path, environment: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    """Returns: its last line, and the most memory that it held."""
+    """Returns: its last line, the most memory that it held, and the rate of its second half."""
     with log.open("w") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, env=os.environ | (environment or {})
         )
         assert process.stdout is not None
         last = b""
-        for line in process.stdout:
-            last = line
-        _, status, used = os.wait4(process.pid, 0)
+        progress = []
+        with Watch(process.pid) as watch:
+            for line in process.stdout:
+                last = line
+                if b'"advanced"' in line:
+                    progress.append((time.perf_counter(), json.loads(line)["inputs"]))
         process.stdout.close()
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.wait():
         raise SystemExit(f"{' '.join(command)}:\n{log.read_text()[-2000:]}")
     found: dict[str, Any] = json.loads(last)
-    return found | {"peak_mb": used.ru_maxrss * 1024 / MEGABYTE}
+    return found | {"peak_mb": watch.peak_bytes / MEGABYTE} | _later(progress)
+
+
+def _later(progress: list[tuple[float, int]]) -> dict[str, float]:
+    """
+    Args: progress: when how many inputs more were done.
+    """
+    half = sum(inputs for _, inputs in progress) / 2
+    done = 0
+    for i, (began, inputs) in enumerate(progress):
+        done += inputs
+        if done >= half and progress[-1][0] > began:
+            rest = sum(inputs for _, inputs in progress[i + 1 :])
+            return {"later_inputs_per_second": rest / (progress[-1][0] - began)}
+    return {}
 
 
 def _memory(cache: Path, inputs: int) -> dict[str, Any]:
     bench = _Bench("resnet20", cache, 1.0)
     listed = _listed(cache / "memory.lst", bench._files, inputs)
     done = _batch(cache, bench._folder, listed)
-    return {key: done[key] for key in ("inputs", "errors", "inputs_per_second", "peak_mb")}
+    told = ("inputs", "errors", "inputs_per_second", "later_inputs_per_second", "peak_mb")
+    return {key: done[key] for key in told}
 
 
 def _pictures(folder: Path, size: int) -> list[Path]:
@@ -178,16 +199,18 @@ def _listed(path: Path, files: list[Path], inputs: int) -> Path:
     return path
 
 
+def _rate(done: dict[str, Any]) -> float:
+    rate: float = done.get("later_inputs_per_second", done["inputs_per_second"])
+    return rate
+
+
 def shares(rounds: list[dict[str, Any]]) -> dict[str, list[float]]:
     """Of L, and so many times each of the others; a value of each round."""
-    found = {
-        "of L": [done["triptych"]["inputs_per_second"] / done["bare"]["limit"] for done in rounds]
-    }
+    found = {"of L": [_rate(done["triptych"]) / done["bare"]["limit"] for done in rounds]}
     for peer in PEERS:
         if all(peer in done for done in rounds):
             found[peer] = [
-                done["triptych"]["inputs_per_second"] / done[peer]["inputs_per_second"]
-                for done in rounds
+                _rate(done["triptych"]) / done[peer]["inputs_per_second"] for done in rounds
             ]
     return found
 
@@ -210,7 +233,7 @@ def print_report(measured: dict[str, Any]) -> None:
         for way, name in NAMES.items():
             if not all(way in done for done in rounds):
                 continue
-            speed = _spread([done[way]["inputs_per_second"] for done in rounds])
+            speed = _spread([_rate(done[way]) for done in rounds])
             most = f"{max(done[way]['peak_mb'] for done in rounds):,.0f}"
             if way == "triptych":
                 against = f"{_spread([100 * share for share in reached['of L']])} % of L"
@@ -220,6 +243,9 @@ def print_report(measured: dict[str, Any]) -> None:
                 goal = f"{GOAL_OVER_PEERS}x"
                 most = "" if way == "ray" else most  # its workers are not this process's own
             table.add_row("", name, speed, against, goal, most)
+            if way == "triptych":
+                overall = _spread([done[way]["inputs_per_second"] for done in rounds])
+                table.add_row("", "  from its first input on", overall)
     console.print(table)
     console.print("\nMedian (least to most) of the rounds, starting up not counted.")
 
@@ -237,10 +263,7 @@ def plot(measured: dict[str, Any], path: Path) -> None:
     width = 0.8 / len(ways)
     for i, way in enumerate(ways):
         shown = [
-            [
-                100 * done[way]["inputs_per_second"] / done["bare"]["limit"]
-                for done in about["rounds"]
-            ]
+            [100 * _rate(done[way]) / done["bare"]["limit"] for done in about["rounds"]]
             for about in measured["networks"].values()
         ]
         middle = [statistics.median(values) for values in shown]

@@ -101,6 +101,14 @@ def command(
         int | None,
         typer.Option(metavar="N", help="Threads, or of ray actors; default: all there are.", min=1),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="That share the threads; default: more than one for long runs of small networks.",
+            min=1,
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Default: the best that is measured.", min=1)
     ] = None,
@@ -127,6 +135,7 @@ def command(
     computing = replace(
         computing,
         threads=workers or computing.threads,
+        processes=processes,
         actors=workers,
         batch_size=batch_size,
         limits=_limits(computing.limits, window),

@@ -28,6 +28,12 @@ class Account:
         finally:
             self.add(**{stage: perf_counter() - began})
 
+    def take(self) -> dict[str, float]:
+        """All so far, which are no longer here."""
+        with self._lock:
+            taken, self._seconds = dict(self._seconds), Counter()
+        return taken
+
     def seconds(self) -> dict[str, float]:
         with self._lock:
             return {stage: self._seconds[stage] for stage in STAGES}

@@ -2,12 +2,12 @@
 
 What takes long lets go of the interpreter's lock: files, Pillow, soundfile, TensorFlow, OpenVINO.
 A worker does whatever is next of its chunk, decode or compute, so that no processor waits for the
-slower of two stages, whichever that is for this model. There is one more than there are lanes:
-while it decodes, no lane has to wait for one that hands its results on.
+slower of two stages, whichever that is for this model. How many there are, and in which processes,
+is the matter of `processes.py`.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +20,17 @@ from pipelines.batch.formats import counts, encode
 from pipelines.batch.model import find_version
 from pipelines.batch.options import Job, Rows
 from pipelines.batch.predictor import Predictor
+from pipelines.batch.processes import workers_of
 from pipelines.batch.reading import Chunk, chunks, read
 from pipelines.batch.shards import Output
 from pipelines.batch.sources.item import Item
+from pipelines.batch.workers import Workers
 from serving.runtime.decoding import Limits
 
 READERS = 8  # threads: of a disk, or of an object store that takes its time
 CHUNK_ROWS = 64  # which are computed together where they have one shape
 CHUNK_SECONDS = 0.15  # of a lane's computing, where that are fewer
 CHUNK_BATCHES = 4  # at least
-
-Predict = Callable[[pa.Table], pa.Table]
 
 
 class LocalEngine:
@@ -46,15 +46,15 @@ class LocalEngine:
 
     def write(self, items: Iterator[Item], output: Output, tally: Tally) -> None:
         rows = chunk_rows(self._predictor, self._job.rows)
-        limits = self._job.machine.limits
-        results = predict_all(
-            chunks(items, self._job.shard_inputs, frozenset(output.done), rows),
-            self._predictor,
-            workers=self._predictor.lanes + 1,
-            limits=limits,
-            account=self.account,
-        )
-        write_shards(results, output, tally, self.account)
+        inputs = (output.shards - len(output.done)) * self._job.shard_inputs
+        with workers_of(self._predictor, self._job, self._folder, inputs) as workers:
+            results = predict_all(
+                chunks(items, self._job.shard_inputs, frozenset(output.done), rows),
+                workers,
+                limits=self._job.machine.limits,
+                account=self.account,
+            )
+            write_shards(results, output, tally, self.account)
 
 
 def open_predictor(job: Job, folder: Path, threads: int | None) -> Predictor:
@@ -74,16 +74,12 @@ def chunk_rows(predictor: Predictor, asked: Rows) -> int:
 
 def predict_all(
     chunks: Iterable[Chunk],
-    predict: Predict,
+    workers: Workers,
     *,
-    workers: int,
     limits: Limits,
     account: Account,
 ) -> Iterator[tuple[Chunk, pa.Table]]:
-    """Each chunk with its rows, in order. What is in memory is bounded, whatever comes.
-
-    Args: workers: that call `predict` at once.
-    """
+    """Each chunk with its rows, in order. What is in memory is bounded, whatever comes."""
 
     def reading(chunk: Chunk) -> pa.Table:
         with account.timed("read"):
@@ -91,18 +87,15 @@ def predict_all(
 
     pending: deque[tuple[Chunk, Future[pa.Table]]] = deque()
     readers = ThreadPoolExecutor(READERS, "read")
-    computers = ThreadPoolExecutor(workers, "compute")
     try:
         for chunk in chunks:
-            table = readers.submit(reading, chunk)
-            pending.append((chunk, computers.submit(lambda t: predict(t.result()), table)))
-            if len(pending) >= READERS + 2 * workers:
+            pending.append((chunk, workers.submit(readers.submit(reading, chunk))))
+            if len(pending) >= READERS + 2 * workers.number:
                 yield _next(pending)
         while pending:
             yield _next(pending)
     finally:
-        for pool in (computers, readers):
-            pool.shutdown(cancel_futures=True)
+        readers.shutdown(cancel_futures=True)
 
 
 def _next(pending: deque[tuple[Chunk, Future[pa.Table]]]) -> tuple[Chunk, pa.Table]:

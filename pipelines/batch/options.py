@@ -30,9 +30,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Machine:
-    """How they are computed; the rows are the same. threads: of this machine; actors: of Ray."""
+    """How they are computed; the rows are the same.
+
+    threads: of this machine; processes: that share them, None: as many as the model's speed asks
+    for; actors: of Ray.
+    """
 
     threads: int | None = None
+    processes: int | None = None
     actors: int | None = None
     batch_size: int | None = None
     executor: str = "auto"

@@ -103,6 +103,7 @@ class TablePredictor:
         self._top_k = rows.top_k
         self._events = rows.with_events
         self.lanes = runtime.executor.lanes
+        self.executor_name = runtime.executor.name
         self._lanes = threading.BoundedSemaphore(self.lanes)
         self.batch_size = batch_size
         self.schema = self._columns.schema(model)
@@ -152,11 +153,11 @@ class Predictor(TablePredictor):
         cache: Path | None = CACHE,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        folder, identity, self.notes = find_version(str(model), repository)
         threads = threads or thread_budget()
         limit_tensorflow(threads)
         # All lanes are busy, so no call is ever alone.
         wish = Wish(executor, precision, threads, seconds=measure_seconds, lone_calls=False)
-        folder, identity, self.notes = find_version(str(model), repository)
         servable = open_version(folder, limits, wish, Cache(cache))
         speeds = [speed for by in servable.report.speeds.values() for speed in by.values()]
         self.examples_per_second = max(speeds, default=0.0)  # of all lanes; 0: it was not measured
@@ -167,7 +168,8 @@ class Predictor(TablePredictor):
     @classmethod
     def on(cls, machine: Machine, model: str | Path, rows: Rows, **options: Any) -> Self:
         """As the machine is to be used, and with what else the constructor takes."""
-        how = {f.name: getattr(machine, f.name) for f in fields(machine) if f.name != "actors"}
+        own = [f.name for f in fields(machine) if f.name not in ("processes", "actors")]
+        how = {name: getattr(machine, name) for name in own}
         return cls(model, **(asdict(rows) | how | options))
 
 

@@ -31,6 +31,7 @@ from pipelines.batch.reading import chunks
 from pipelines.batch.shards import Output, folder_of, shard_name
 from pipelines.batch.sources.item import Item
 from pipelines.batch.storage import is_url
+from pipelines.batch.workers import Workers
 
 try:
     import ray
@@ -121,14 +122,14 @@ class ShardWriter:
 
     def _write(self, shard: int, items: list[Item]) -> dict[str, Any]:
         account = self._predictor.account = Account()
-        results = predict_all(
-            chunks(items, len(items), frozenset(), chunk_rows(self._predictor, self._job.rows)),
-            self._predictor,
-            workers=self._predictor.lanes,
-            limits=self._job.machine.limits,
-            account=account,
-        )
-        table = pa.concat_tables([rows for _, rows in results])
+        with Workers(self._predictor, self._predictor.lanes) as workers:
+            results = predict_all(
+                chunks(items, len(items), frozenset(), chunk_rows(self._predictor, self._job.rows)),
+                workers,
+                limits=self._job.machine.limits,
+                account=account,
+            )
+            table = pa.concat_tables([rows for _, rows in results])
         with account.timed("write"):
             name = shard_name(shard, self._job.kind)
             folder_of(self._job.output).write(name, encode(table, self._job.kind))

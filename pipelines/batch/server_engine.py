@@ -33,6 +33,7 @@ from pipelines.batch.remote import (
 from pipelines.batch.schema import Columns, ModelIdentity, Row
 from pipelines.batch.shards import Output
 from pipelines.batch.sources.item import Item
+from pipelines.batch.workers import Workers
 from protos.triptych.v1 import classifier_pb2
 
 STREAMS = 4  # that are open at once
@@ -73,14 +74,14 @@ class ServerEngine:
         pass
 
     def write(self, items: Iterator[Item], output: Output, tally: Tally) -> None:
-        results = predict_all(
-            chunks(items, self._job.shard_inputs, frozenset(output.done), self._rows()),
-            self._predict,
-            workers=self._predictor.lanes,
-            limits=self._job.machine.limits,
-            account=self.account,
-        )
-        write_shards(results, output, tally, self.account)
+        with Workers(self._predict, self._predictor.lanes) as workers:
+            results = predict_all(
+                chunks(items, self._job.shard_inputs, frozenset(output.done), self._rows()),
+                workers,
+                limits=self._job.machine.limits,
+                account=self.account,
+            )
+            write_shards(results, output, tally, self.account)
 
     def _rows(self) -> int:
         return 1 if self._job.rows.dense else self._job.machine.batch_size or CHUNK_ROWS

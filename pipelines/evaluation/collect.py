@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.batch.account import Account
-from pipelines.batch.local import Predict, predict_all
+from pipelines.batch.local import predict_all
 from pipelines.batch.reading import chunks
 from pipelines.batch.sources.item import Item
 from pipelines.batch.storage import describe
+from pipelines.batch.workers import Predict, Workers
 from pipelines.datasets import Labelled
 from pipelines.datasets.dataset import Example
 from serving.runtime.decoding import DEFAULT_LIMITS, Limits
@@ -68,19 +69,20 @@ def collect(
     sources: list[Path | str] = []
     scores = [np.empty((0, len(labels)), np.float32)]
     given = chunks(map(_item, known), max(1, len(known)), frozenset(), TABLE_ROWS)
-    answered = predict_all(given, predict, workers=threads, limits=limits, account=Account())
     examples = iter(known)
-    for chunk, answers in answered:
-        for error in answers["error"].to_pylist():
-            example = next(examples)
-            label = data.labels[example.class_id]
-            if error is not None:
-                left_out.append(LeftOut(_name(example.source), label, error))
-            else:
-                true.append(class_ids[label])
-                sources.append(example.source)
-        scores.append(_scores(answers, len(labels)))
-        advance(len(chunk.items))
+    with Workers(predict, threads) as workers:
+        answered = predict_all(given, workers, limits=limits, account=Account())
+        for chunk, answers in answered:
+            for error in answers["error"].to_pylist():
+                example = next(examples)
+                label = data.labels[example.class_id]
+                if error is not None:
+                    left_out.append(LeftOut(_name(example.source), label, error))
+                else:
+                    true.append(class_ids[label])
+                    sources.append(example.source)
+            scores.append(_scores(answers, len(labels)))
+            advance(len(chunk.items))
     every = np.concatenate(scores)
     return Answers(np.array(true, np.int64), every, sources, left_out, dict(unknown))
 

@@ -10,6 +10,7 @@ from pipelines.batch.account import Account
 from pipelines.batch.local import READERS, predict_all
 from pipelines.batch.reading import Chunk
 from pipelines.batch.sources.item import Item
+from pipelines.batch.workers import Workers
 from serving.runtime.decoding import DEFAULT_LIMITS
 
 WORKERS = 3
@@ -29,7 +30,8 @@ class Chunks:
 
 
 def results(chunks: Chunks, predict) -> Iterator[tuple[Chunk, pa.Table]]:
-    return predict_all(chunks, predict, workers=WORKERS, limits=DEFAULT_LIMITS, account=Account())
+    with Workers(predict, WORKERS) as workers:
+        yield from predict_all(chunks, workers, limits=DEFAULT_LIMITS, account=Account())
 
 
 def test_the_first_that_are_slow_come_first() -> None:
