@@ -90,6 +90,12 @@ class Engine:
         self._preprocessor = Preprocessor(workers, settings.preprocess_threads)
         self._admission = Admission()
         self._statistics: dict[str, dict[int, VersionStatistics]] = {}
+        self._last_ended = -math.inf
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since a call ended."""
+        return time.monotonic() - self._last_ended
 
     def model_name(self, name: str) -> str:
         """`name`, or the only model's if it is empty. Raises: ModelNotFound if there are more."""
@@ -333,6 +339,7 @@ class Engine:
         self._statistics_of(handle).fail.add(time.perf_counter_ns() - began_ns)
 
     def _statistics_of(self, handle: Handle) -> VersionStatistics:
+        self._last_ended = time.monotonic()
         statistics = handle.loaded.statistics
         self._statistics.setdefault(handle.name, {})[handle.version] = statistics
         return statistics

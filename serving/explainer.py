@@ -29,6 +29,7 @@ from serving.runtime.explanation import BEST_CLASS, ENDPOINT, Explanation, requi
 from serving.runtime.manifest import artefact_digest
 from serving.settings import Settings
 
+QUIET_SECONDS = 1.0  # without a call, after which nobody is held up any more
 HUNG_SECONDS = 600.0  # after which a process is given up: to load TensorFlow takes some of them
 IDLE_SECONDS = 600.0  # after which one that nobody needed gives its memory back
 MOST_LISTED = 40  # classes in an error message
@@ -46,8 +47,7 @@ class Explained(NamedTuple):
     @property
     def queue_us(self) -> int:
         """The rest: the wait for a process, and for that to start and to load the model."""
-        done = self.explanation
-        return self.total_us - done.preprocess_us - done.gradients_us - done.drawing_us
+        return self.total_us - self.explanation.total_us
 
 
 class _Wanted:
@@ -74,6 +74,7 @@ class Explainer:
         self._manager = manager
         self._processes = settings.explain_workers
         self._nice = settings.explain_nice
+        self._share = settings.explain_share
         self._most = settings.explain_queue_size
         self._seconds = settings.explain_timeout_seconds
         self._most_bytes = settings.explain_max_bytes
@@ -192,6 +193,17 @@ class Explainer:
             process.call_after(IDLE_SECONDS, lambda: self._retire(process))
         known = isinstance(answer, Explanation | TriptychError)
         wanted.answer(answer if known else internal_error(answer))
+        if isinstance(answer, Explanation):
+            await self._rest(answer.total_us / 1e6)
+
+    async def _rest(self, worked_seconds: float) -> None:
+        """However low its priority, who works takes caches and wake-ups from those who classify. So
+        a process does for a small share of the time only, while there are any."""
+        left = worked_seconds * (1 / self._share - 1)
+        end = time.monotonic() + left
+        while left > 0 and (quiet := self._engine.idle_seconds) < QUIET_SECONDS:
+            await asyncio.sleep(min(left, QUIET_SECONDS - quiet))
+            left = end - time.monotonic()
 
     def _retire(self, process: ExplainProcess) -> None:
         self._idle.remove(process)

@@ -92,6 +92,12 @@ class Settings(BaseSettings):
         description="their priority; at 19 they get what nobody else wants, and a smaller one "
         "shortens explanations on a busy machine at the cost of those who classify",
     )
+    explain_share: float = Field(
+        0.03,
+        gt=0,
+        le=1,
+        description="of the time, that each of them may work while others are classified",
+    )
     explain_queue_size: int = Field(16, ge=1, description="explanations that wait or are made")
     explain_timeout_seconds: float = Field(
         60.0, gt=0, le=3600, description="for an explanation, waiting included"

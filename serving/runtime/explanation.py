@@ -38,6 +38,10 @@ class Explanation(NamedTuple):
     gradients_us: int
     drawing_us: int
 
+    @property
+    def total_us(self) -> int:
+        return self.preprocess_us + self.gradients_us + self.drawing_us
+
 
 def explain(servable: Servable, item: bytes | str, method: str, class_id: int) -> Explanation:
     """Blocking: as long as a training step of one example.

@@ -261,6 +261,18 @@ async def test_a_full_queue_a_deadline_and_a_caller_that_leaves(tiny, tmp_path) 
         assert (await first).version == 1
 
 
+async def test_it_has_a_small_share_of_the_time_until_nobody_classifies(tiny, tmp_path) -> None:
+    tiny.publish(tmp_path, "text", explain=True)
+    async with running(tmp_path, explain_share=1e-5) as client:
+        both = [client.stub.Explain(asked("text", "x")) for _ in range(2)]
+        while not any(call.done() for call in both):
+            await client.classify("text", "x")
+        for _ in range(100):
+            await client.classify("text", "x")
+        assert sum(call.done() for call in both) == 1
+        assert [(await call).version for call in both] == [1, 1]
+
+
 async def test_the_servers_own_deadline(tiny, tmp_path) -> None:
     tiny.publish(tmp_path, "text", explain=True)
     before = explainers()
