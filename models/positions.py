@@ -1,6 +1,7 @@
 """Where a network knows of places last: the maps that class activation methods look at."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 from keras import tree
@@ -11,11 +12,13 @@ from models.graph import Step
 # or hold what is no activation (the lowest number, say, that no maximum takes).
 # fmt: off
 REARRANGING = {
-    "GetItem", "Pad", "Sort", "SwapAxes", "Take", "TakeAlongAxis", "TopK", "Transpose", "Where",
+    "GetItem", "Pad", "Sort", "Swapaxes", "Take", "TakeAlongAxis", "TopK", "Transpose", "Where",
 }
 # fmt: on
 VECTORS = {"Embedding", "OneHot"}  # of token numbers
 AVERAGES = {"GlobalAveragePooling1D", "GlobalAveragePooling2D"}
+# What does nothing to a mean, at inference.
+NOTHING = (keras.layers.Dropout, keras.layers.Identity, keras.layers.Flatten)
 
 
 def last_maps(trace: Sequence[Step]) -> list[keras.KerasTensor]:
@@ -34,7 +37,8 @@ def last_maps(trace: Sequence[Step]) -> list[keras.KerasTensor]:
     for step in trace:
         if step.weights or any(id(x) in learned for x in step.inputs):
             learned.update(id(x) for x in tree.flatten(step.output))
-    most = max(_axes(x) for step in trace for x in tree.flatten(step.output))
+    outputs = [x for step in trace for x in tree.flatten(step.output)]
+    most = max((_axes(x) for x in outputs if id(x) in learned), default=0)
     found: dict[int, keras.KerasTensor] = {}
     waiting, seen = [trace[-1].output], set()
     while waiting:
@@ -51,7 +55,7 @@ def last_maps(trace: Sequence[Step]) -> list[keras.KerasTensor]:
     maps = [x for x in found.values() if not _hangs_on(x, found, makers)]
     sizes = {tuple(x.shape[1:-1]) for x in maps}
     if len(sizes) != 1:
-        differ = f"the last layers with positions differ in size: {sorted(sizes)}"
+        differ = f"its last layers with positions differ in size: {sorted(sizes)}"
         raise ValueError(differ if sizes else "no layer of the network has positions")
     return maps
 
@@ -61,10 +65,17 @@ def token_vectors(trace: Sequence[Step]) -> list[keras.KerasTensor]:
     return [step.output for step in trace if VECTORS & _kinds(step)]
 
 
-def class_weights(trace: Sequence[Step], maps: keras.KerasTensor) -> keras.Variable | None:
-    """[C, K]: the fully connected layer's, if there is nothing else between maps and logits but
-    their global average and dropout. Then class activation maps exist (Zhou 2016, section 2,
-    arXiv 1512.04150). Else None.
+class Averaged(NamedTuple):
+    maps: keras.KerasTensor  # [B, ..., C]
+    weights: keras.Variable  # [C, K]: how much of each map's mean is in a class's logit
+
+
+def averaged(trace: Sequence[Step]) -> Averaged | None:
+    """What class activation maps are made of (Zhou 2016, section 2, arXiv 1512.04150).
+
+    Of a network that ends in the mean over all positions and one fully connected layer, and
+    nothing but dropout between them; of others None. Its maps are its last ones, but where those
+    that `last_maps` gives still have frequencies.
     """
     makers = _makers(trace)
     head = trace[-1]
@@ -72,15 +83,16 @@ def class_weights(trace: Sequence[Step], maps: keras.KerasTensor) -> keras.Varia
         return None
     if head.operation.activation is not keras.activations.linear:
         return None
-    step = makers[id(head.inputs[0])]
-    while isinstance(step.operation, keras.layers.Dropout | keras.layers.Flatten):
-        step = makers[id(step.inputs[0])]
+    step = makers.get(id(head.inputs[0]))
+    while step and isinstance(step.operation, NOTHING):
+        step = makers.get(id(step.inputs[0]))
+    if step is None:
+        return None
+    maps = step.inputs[0]
     axis = getattr(step.operation, "axis", None)
     over = set(axis) if isinstance(axis, tuple | list) else {axis}
     mean = "Mean" in _kinds(step) and over == set(range(1, maps.ndim - 1))
-    if step.inputs[0] is not maps or not (mean or AVERAGES & _kinds(step)):
-        return None
-    return head.operation.kernel
+    return Averaged(maps, head.operation.kernel) if mean or AVERAGES & _kinds(step) else None
 
 
 def _makers(trace: Sequence[Step]) -> dict[int, Step]:

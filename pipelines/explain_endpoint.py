@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.graph import steps, unroll
-from models.positions import class_weights, last_maps, token_vectors
+from models.positions import averaged, last_maps, token_vectors
 from pipelines.preprocessing import Preprocessing
 
 Endpoint = tf.types.experimental.PolymorphicFunction
@@ -31,7 +31,8 @@ def explain_endpoint(model: keras.Model, preprocessing: Preprocessing) -> Endpoi
     maps, vectors = last_maps(trace), token_vectors(trace)
     if not (vectors or example.dtype.is_floating):
         raise ValueError("the network makes no vectors of its tokens, so nothing has a gradient")
-    weights = class_weights(trace, maps[0]) if len(maps) == 1 else None
+    ending = averaged(trace)
+    weights = ending.weights if ending and [id(ending.maps)] == [id(x) for x in maps] else None
     made = {id(step.output) for step in trace}
     (source,) = {id(x): x for step in trace for x in step.inputs if id(x) not in made}.values()
     network = keras.Model(source, [trace[-1].output, *maps, *vectors])

@@ -10,7 +10,6 @@ golden/         a few test inputs, as they came
 
 import inspect
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ import keras
 import models
 from pipelines import preprocessing
 from pipelines.preprocessing import Preprocessing
+from pipelines.whole_file import write_file
 
 # Pixels. ImageNet's networks halve a picture five times: of this one they would see 2x2 places.
 SMALL_IMAGE = 64
@@ -188,7 +188,4 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    os.replace(temporary, path)
+    write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

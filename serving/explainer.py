@@ -25,8 +25,9 @@ from serving.errors import (
 from serving.explain_process import ExplainProcess
 from serving.explain_worker import Job
 from serving.manager import Handle, Manager
-from serving.runtime.explanation import BEST_CLASS, ENDPOINT, Explanation, require_method
+from serving.runtime.explanation import BEST_CLASS, Explanation, require_method
 from serving.runtime.manifest import artefact_digest
+from serving.runtime.servable import EXPLAIN
 from serving.settings import Settings
 
 QUIET_SECONDS = 1.0  # without a call, after which nobody is held up any more
@@ -223,10 +224,9 @@ class Explainer:
 
 
 def _require_endpoint(handle: Handle) -> None:
-    servable = handle.loaded.servable
-    if servable.manifest is None or ENDPOINT not in servable.endpoints:
+    if EXPLAIN not in handle.loaded.servable.own_endpoints:
         raise NotExplainable(
-            f"model {handle.name!r} version {handle.version} has no endpoint {ENDPOINT!r}: export "
+            f"model {handle.name!r} version {handle.version} has no endpoint {EXPLAIN!r}: export "
             "it with that, by `triptych export --explain`"
         )
 

@@ -7,8 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ import typer
 
 from triptych import explain_synthesis
 from triptych.console import fail, hint, key_value
+from triptych.progress import progress
 
 if TYPE_CHECKING:
     from pipelines.explain.compare import Comparison
@@ -41,7 +41,7 @@ EXAMPLE = (
     "What excites its filters: triptych explain --model cifar10 --method top-inputs --data photos/"
 )
 DEFAULT = "grad-cam"
-PATIENCE_SECONDS = 2.0  # a shorter wait needs no progress shown
+FOR_A_CLASS, OF_ITSELF = "For a class", "The network itself"  # panels of options
 
 Item = tuple[str, bytes | str]
 
@@ -60,11 +60,8 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="saliency, smoothgrad, guided-backprop, integrated-gradients, occlusion, cam,"
-            " grad-cam, grad-cam++ or score-cam; default grad-cam, and of a report all; may be"
-            " given again. Or one of filters, feature-maps, top-inputs, activation-maximization,"
-            " fgsm, pgd, robustness, deep-dream, style-transfer, receptive-field, deconvnet,"
-            " checkerboard.",
+            help="One of the above; default grad-cam. Of those for a class several, each by"
+            " another --method.",
         ),
     ] = None,
     label: Annotated[
@@ -93,7 +90,11 @@ def command(
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.html", help="A page over all inputs and methods instead."),
+        typer.Option(
+            metavar="FILE.html",
+            help="A page over all inputs, and all methods unless named.",
+            rich_help_panel=FOR_A_CLASS,
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -101,16 +102,20 @@ def command(
             metavar="DATA",
             help="Of top-inputs and robustness: a known data set's name, a folder CLASS/FILE, or a"
             " table of texts.",
+            rich_help_panel=OF_ITSELF,
         ),
     ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Of a known data set.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of a known data set.", rich_help_panel=OF_ITSELF),
     ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="Of a method, as steps=64, units=3,5, epsilon=8 or size=400; may be given again.",
+            help="Of the method, as steps=64, units=3,5, epsilon=8 or size=400; may be given"
+            " again. A wrong KEY is answered with those that the method takes.",
+            rich_help_panel=OF_ITSELF,
         ),
     ] = None,
     repository: Annotated[
@@ -123,15 +128,23 @@ def command(
             metavar="HOST:PORT",
             help="Ask a running server, by grad-cam, grad-cam++, cam or saliency; --model is one"
             " of its own.",
+            rich_help_panel=FOR_A_CLASS,
         ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the values, or a report's figures.")
     ] = False,
 ) -> None:
-    """Show what in an input speaks for a class, as a picture, an array, or a page over many.
+    """Show what in an input speaks for a class, or what the network itself looks for.
 
-    A sound's picture has a WAV beside it: what counts, alone.
+    [bold]For a class[/bold], in each file or text: saliency, smoothgrad,
+    guided-backprop, integrated-gradients, occlusion, cam, grad-cam,
+    grad-cam++, score-cam. A sound's picture has a WAV beside it: what
+    counts, alone.
+
+    [bold]The network itself[/bold], one picture: filters, feature-maps,
+    top-inputs, activation-maximization, fgsm, pgd, robustness, deep-dream,
+    style-transfer, receptive-field, deconvnet, checkerboard.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     methods = method or []
@@ -162,7 +175,7 @@ def command(
         settings = Settings()
     except ValidationError as error:
         fail(settings_error(error), 2)
-    with _progress("Opening", None):
+    with progress("Opening", None):
         try:
             from pipelines.datasets import DatasetError
             from pipelines.explain.compare import bound
@@ -184,7 +197,7 @@ def command(
             fail(error)
     try:
         if made:
-            with _progress(made, None):
+            with progress(made, None):
                 done = explain_synthesis.make(asked, network)
             explain_synthesis.write(done, made, out, as_json)
         elif report is not None:
@@ -255,7 +268,7 @@ def _pictures(
     from serving.errors import InvalidInput
 
     target_of = _targets(out, len(items) * len(methods), as_json)
-    with _progress("Explaining", len(items) * len(methods)) as advance:
+    with progress("Explaining", len(items) * len(methods)) as advance:
         for name, item in items:
             try:
                 example = network.example(item)
@@ -280,8 +293,9 @@ def _write(
     network: "Network", item: bytes | str, example: Any, explanation: "Explanation", path: Path
 ) -> list[Path]:
     from pipelines.explain.pictures import audio, draw
+    from pipelines.whole_file import write_file
 
-    path.write_bytes(draw(network, item, example, explanation))
+    write_file(path, draw(network, item, example, explanation))
     if network.domain != "audio":
         return [path]
     kept = audio.kept_part(network, network.inputs.decode(item), explanation)
@@ -292,7 +306,7 @@ def _write(
             " name another picture by --out",
             2,
         )
-    sound.write_bytes(audio.wav(kept, network.inputs.spec.audio.sample_rate_hz))
+    write_file(sound, audio.wav(kept, network.inputs.spec.audio.sample_rate_hz))
     return [path, sound]
 
 
@@ -335,7 +349,7 @@ def _report(
 
     if not path.parent.is_dir():  # said now, and not after all the work
         fail(f"{path}: there is no folder {path.parent}; make it, or name another", 2)
-    with _progress("Comparing", len(items)) as advance:
+    with progress("Comparing", len(items)) as advance:
         comparison = compare(network, items, methods or list(METHODS), label, layer, advance)
     write_report(comparison, shlex.join(["triptych", *sys.argv[1:]]), path)
     return comparison
@@ -368,29 +382,3 @@ def _show(comparison: "Comparison", path: Path, as_json: bool) -> None:
     for reason in (*comparison.impossible.values(), *comparison.left_out.values()):
         console.print(Text(f"\n{reason}", style="yellow"))
     hint(f"next: open {path} in a browser")
-
-
-@contextmanager
-def _progress(title: str, total: int | None) -> Iterator[Any]:
-    """Shown to a person alone, and only if it takes long."""
-    from threading import Timer
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    progress = Progress(
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        disable=not console.is_terminal,
-    )
-    task = progress.add_task(title, total=total)
-    late = Timer(PATIENCE_SECONDS, progress.start)
-    late.daemon = True
-    late.start()
-    try:
-        yield lambda: progress.advance(task)
-    finally:
-        late.cancel()
-        progress.stop()

@@ -32,6 +32,8 @@ def ask(
 
     Args: target: of an input's name and a method: the picture's file.
     """
+    from pipelines.whole_file import write_file
+
     options = Options(model or None)
     for name, content in items:
         for method in methods:
@@ -43,7 +45,10 @@ def ask(
                 fail(f"{name}: {error}")
             path = target(name, method)
             if path is not None:
-                path.write_bytes(found.png)
+                try:
+                    write_file(path, found.png)
+                except OSError as error:
+                    fail(error)
             said = f"{path}  {method}, {found.label} {found.score:.3f}"
             typer.echo(_line(name, found) if as_json else said)
     if not as_json:

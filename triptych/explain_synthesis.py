@@ -1,5 +1,6 @@
 """`triptych explain` where the answer is a made picture: what excites, fools, dreams, restyles."""
 
+import io
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -80,13 +81,17 @@ def write(done: "Exhibit", method: str, out: Path | None, as_json: bool) -> None
         typer.echo(json.dumps({"method": method, "facts": done.facts, "values": values}))
         if out is None:
             return
+    from pipelines.whole_file import write_file
+
     target = out or _target(method)
     if target.suffix.lower() == ".npz":
         import numpy as np
 
-        np.savez_compressed(target, **done.values)
+        arrays = io.BytesIO()
+        np.savez_compressed(arrays, **done.values)
+        write_file(target, arrays.getvalue())
     else:
-        target.write_bytes(done.png)
+        write_file(target, done.png)
     if not as_json:
         for fact in done.facts:
             typer.echo(fact)

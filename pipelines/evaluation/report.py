@@ -3,12 +3,10 @@
 import base64
 import json
 import math
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -16,6 +14,8 @@ from pipelines.evaluation.calibration import BINS, Reliability
 from pipelines.evaluation.charts import confusion_picture, reliability_diagram
 from pipelines.evaluation.evaluate import Evaluation
 from pipelines.evaluation.exhibits import exhibit, shortened
+from pipelines.page import templates
+from pipelines.whole_file import write_file
 
 HTML, JSON = "report.html", "report.json"
 TABLED = 25  # classes whose confusion matrix is a table; of more it is a picture
@@ -25,8 +25,8 @@ LISTED = 200  # left-out examples that the page names; the JSON names all
 def write_report(evaluation: Evaluation, command: str, folder: Path) -> Path:
     """Returns: the page's path.  Raises: OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / JSON, to_json(as_dict(evaluation, command)))
-    _write(folder / HTML, to_html(evaluation, command))
+    write_file(folder / JSON, to_json(as_dict(evaluation, command)))
+    write_file(folder / HTML, to_html(evaluation, command))
     return folder / HTML
 
 
@@ -92,13 +92,7 @@ def to_json(content: dict[str, Any]) -> str:
 
 
 def to_html(evaluation: Evaluation, command: str) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "template"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent / "template")
     environment.filters |= {
         "figure": figure,
         "percent": percent,
@@ -156,10 +150,3 @@ def span(interval: tuple[float, float]) -> str:
 
 def figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, "utf-8", errors="backslashreplace")
-    os.replace(temporary, path)

@@ -89,7 +89,5 @@ def _explain(
         method,
         np.maximum(np.sum(values, axis=0), 0),
         layer=" + ".join(names),
-        coarse=np.maximum(np.sum(coarse, axis=0), 0).astype(np.float32)
-        if len({c.shape for c in coarse}) == 1
-        else None,
+        coarse=np.maximum(np.sum(coarse, axis=0), 0).astype(np.float32),
     )

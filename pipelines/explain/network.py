@@ -5,7 +5,7 @@ then the architecture is built anew and given the SavedModel's variables, and mu
 version's golden scores before it is looked into.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from google.protobuf import json_format
 from keras import KerasTensor, tree
 
 import models
-from models.graph import Step, unroll_named
+from models.graph import unroll_named
+from models.positions import last_maps, token_vectors
 from pipelines.batch.errors import BatchError
 from pipelines.batch.model import find_version
 from pipelines.explain.errors import ExplainError
@@ -43,8 +44,8 @@ class Network:
     layers:    path ("stages.0.conv1.conv", or a block's, "stages.0") -> output, in running order.
     steps:     models.graph's, of `model`.
     names:     id(output) -> its shortest path.
-    last_maps: the layers whose maps are the last that still have positions: of parallel branches,
-               all. last_conv: the last of them.
+    last_maps: the layers that `models.positions.last_maps` finds: of parallel branches, all.
+    embedded:  of a text's network: where token numbers have become vectors.
     memo:      what methods work out once for a network.
 
     Args:  network: a Keras model of ours, or any functional one; example_shape, dtype: of what it
@@ -70,22 +71,18 @@ class Network:
         self.names: dict[int, str] = {}
         for path, output in self.layers.items():
             self.names[id(output)] = min(self.names.get(id(output), path), path, key=len)
-        self.last_maps = _last_maps(self.steps, self.model, self.names)
-        self._embedded = _embedded(self.steps)
+        self.last_maps, self._no_maps = self._find_last_maps()
+        self.embedded = token_vectors(self.steps)
         self._after = self._after_embedding()
         self.features = cache(self._features)
         self.memo: dict[Hashable, Any] = {}
 
     @property
     def last_conv(self) -> str:
+        """The last of `last_maps`.  Raises: ExplainError if there are none."""
         if not self.last_maps:
-            raise ExplainError(f"{self.name} has no layer whose output has positions")
+            raise ExplainError(f"{self.name} has no layer by default, as {self._no_maps}: name one")
         return self.last_maps[-1]
-
-    @property
-    def embedded(self) -> list[KerasTensor]:
-        """Of a text's network: where token numbers have become vectors."""
-        return list(self._embedded)
 
     def example(self, item: bytes | str) -> npt.NDArray[Any]:
         """One example, no batch axis.  Raises: InvalidInput."""
@@ -103,6 +100,34 @@ class Network:
             )
         return self.layers[name]
 
+    def name_of(self, output: KerasTensor) -> str:
+        """A layer's path. What no layer gave is named after the last one before and what was done
+        since, as "norm.relu", and is a layer then like the others.
+        """
+        if id(output) not in self.names:
+            made = {
+                id(x): n for n, step in enumerate(self.steps) for x in tree.flatten(step.output)
+            }
+            done, before = [], output
+            while id(before) not in self.names and id(before) in made:
+                step = self.steps[made[id(before)]]
+                done.insert(0, type(step.operation).__name__.lower())
+                # Of a product with a mask it is what was masked, of a sum what was added last.
+                alike = [x for x in step.inputs if x.shape == before.shape]
+                before = max(alike or step.inputs[:1], key=lambda x: made.get(id(x), -1))
+            name = ".".join([self.names.get(id(before), "input"), *done])
+            while name in self.layers:
+                name += "'"
+            self.layers[name], self.names[id(output)] = output, name
+        return self.names[id(output)]
+
+    def _find_last_maps(self) -> tuple[tuple[str, ...], str]:
+        """Their names, or why there are none."""
+        try:
+            return tuple(self.name_of(output) for output in last_maps(self.steps)), ""
+        except ValueError as error:
+            return (), str(error)
+
     def _features(self, *layers: str) -> keras.Model:
         """examples -> [each layer's output ..., logits]; made once.  Raises: ExplainError."""
         return keras.Model(
@@ -111,7 +136,7 @@ class Network:
 
     def embed(self, examples: npt.NDArray[Any] | tf.Tensor) -> tf.Tensor:
         """What gradients are taken of: a text's embedding [B, T, D], or the examples themselves."""
-        if not self._embedded:
+        if not self.embedded:
             return tf.convert_to_tensor(examples)
         model = self._embedding
         return tf.concat(tree.flatten(model(examples, training=False)), axis=-1)
@@ -121,9 +146,9 @@ class Network:
 
         Args:  examples: where x comes from, as a text network reads from it where padding is.
         """
-        if not self._embedded:
+        if not self.embedded:
             return self.model(x, training=False)
-        parts = tf.split(x, [e.shape[-1] for e in self._embedded], axis=-1)
+        parts = tf.split(x, [e.shape[-1] for e in self.embedded], axis=-1)
         return self._after([tf.convert_to_tensor(examples), *parts], training=False)
 
     def scores(self, examples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -139,10 +164,10 @@ class Network:
         return self.labels.index(label)
 
     def _after_embedding(self) -> keras.Model | None:
-        if not self._embedded:
+        if not self.embedded:
             return None
-        self._embedding = keras.Model(self.model.input, self._embedded)
-        return keras.Model([self.model.input, *self._embedded], self.model.output)
+        self._embedding = keras.Model(self.model.input, self.embedded)
+        return keras.Model([self.model.input, *self.embedded], self.model.output)
 
 
 def open_network(
@@ -286,38 +311,3 @@ def _prove(network: Network, golden: Sequence[manifest_pb2.GoldenExample]) -> No
                 f" differs by {difference:.2g}, and {GOLDEN_TOLERANCE:g} is allowed. Export it"
                 " again, or explain the run's folder"
             )
-
-
-def _last_maps(
-    trace: Sequence[Step], model: keras.Model, names: Mapping[int, str]
-) -> tuple[str, ...]:
-    """From the logits back to what has a name and positions, whichever way it goes."""
-    makers = {id(x): step for step in trace for x in tree.flatten(step.output)}
-    found, waiting, seen = [], [model.output], set()
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        if id(tensor) in names and _has_positions(tensor):
-            found.append(names[id(tensor)])
-        elif id(tensor) in makers:
-            waiting.extend(x for x in makers[id(tensor)].inputs if "float" in x.dtype)
-    order = list(names.values())
-    return tuple(sorted(found, key=order.index))
-
-
-def _has_positions(tensor: KerasTensor) -> bool:
-    return tensor.ndim > 2 and any(size != 1 for size in tensor.shape[1:-1])
-
-
-def _embedded(trace: Sequence[Step]) -> list[KerasTensor]:
-    """Where token numbers become vectors."""
-    return [
-        step.output
-        for step in trace
-        if isinstance(step.output, KerasTensor)
-        and "float" in step.output.dtype
-        and step.output.ndim == 3
-        and {x.dtype.rstrip("0123456789") for x in step.inputs} == {"int"}
-    ]

@@ -2,12 +2,10 @@
 
 import base64
 import io
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib import rc_context
@@ -19,6 +17,8 @@ from pipelines.explain.explanation import Explanation
 from pipelines.explain.network import Network
 from pipelines.explain.pictures import audio, colours, image, text
 from pipelines.explain.sanity import SHARES
+from pipelines.page import templates
+from pipelines.whole_file import write_file
 
 PICTURED = 50  # inputs that the page shows; its figures are of all
 INK = "#010203"  # becomes the page's own colour, dark or light
@@ -27,21 +27,13 @@ GRID = np.linspace(0, 1, 33)
 
 def write_report(comparison: Comparison, command: str, path: Path) -> None:
     """Whole or not at all.  Raises: OSError."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(to_html(comparison, command), "utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
+    write_file(path, to_html(comparison, command))
 
 
 def to_html(comparison: Comparison, command: str) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "template"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    template = templates(Path(__file__).parent / "template").get_template("report.html")
     network = comparison.network
-    return environment.get_template("report.html").render(
+    return template.render(
         comparison=comparison,
         network=network,
         random=RANDOM,

@@ -219,9 +219,10 @@ def _endpoint(servable: Servable, inputs: Sequence[Given], asked: str) -> Endpoi
     names = {given.name for given in inputs}
     if names == default.inputs.keys():
         return default
-    for other in servable.endpoints.values():  # by name: `classify` before `serving_default`
+    known = {**servable.endpoints, **servable.own_endpoints}
+    for name, other in known.items():  # by name: `classify` before `serving_default`
         if names and names == other.inputs.keys():
-            return other
+            return servable.endpoint(name)
     return default
 
 

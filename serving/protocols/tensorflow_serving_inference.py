@@ -174,8 +174,10 @@ def predict_endpoint(handle: Handle, signature: str) -> Endpoint:
 def _endpoint(
     handle: Handle, signature: str, missing: str, code: Code = Code.INVALID_ARGUMENT
 ) -> Endpoint:
-    known = handle.loaded.servable.endpoints
-    name = signature or DEFAULT_SIGNATURE
+    servable = handle.loaded.servable
+    known, name = servable.endpoints, signature or DEFAULT_SIGNATURE
+    if name in servable.own_endpoints:
+        return servable.endpoint(name)  # which says who is asked instead
     if name not in known:
         # A full stop where the prescribed text has none would change it.
         joint = "" if missing.endswith(".") else ";"

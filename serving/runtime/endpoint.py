@@ -78,6 +78,14 @@ class Endpoint(NamedTuple):
             if spec.below is not None:
                 self._require_codes(name, inputs[name], spec.below)
 
+    def of_codes(self, below: int) -> "Endpoint":
+        """The same, its whole numbers being codes."""
+        inputs = {
+            name: spec._replace(below=below) if spec.dtype.kind in "iu" else spec
+            for name, spec in self.inputs.items()
+        }
+        return self._replace(inputs=inputs)
+
     def _require_codes(self, name: str, value: npt.NDArray[Any], below: int) -> None:
         """Executors look them up: TensorFlow fails at others, and OpenVINO computes something."""
         if not value.size or (value.min() >= 0 and value.max() < below):

@@ -15,9 +15,8 @@ from PIL import Image
 from serving.errors import InvalidInput
 from serving.runtime.executors import Outputs
 from serving.runtime.pictures import draw
-from serving.runtime.servable import Servable
+from serving.runtime.servable import EXPLAIN, Servable
 
-ENDPOINT = "explain"
 TOKENS = "tokens"  # the endpoint that a text's artefact has beside it
 BEST_CLASS = -1  # for the endpoint
 DEFAULT_METHOD = "grad-cam"
@@ -65,7 +64,7 @@ def explain(servable: Servable, item: bytes | str, method: str, class_id: int) -
         )
     preprocessed = time.perf_counter_ns()
     outputs = servable.run(
-        ENDPOINT,
+        EXPLAIN,
         {"examples": example[np.newaxis], "class_ids": np.array([class_id], np.int32)},
     )
     computed = time.perf_counter_ns()

@@ -6,7 +6,9 @@ largest value of the map. Of a picture what is left dark stays visible.
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,8 @@ SMALLEST, LARGEST = 256, 512  # the longer side of what is drawn, in pixels
 LONGEST = 1024  # of a sound
 GAP = 8
 TEXT_WIDTH, FONT_SIZE, PADDING = 640, 20, 5
+FONT = "DejaVuSans.ttf"  # if the machine has it; else Pillow's own, which has ASCII and little more
+NO_CHARACTER = "\U0010ffff"
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
@@ -103,7 +107,8 @@ def _of_sound(scaled: Values, spectrogram: Values) -> Image.Image:
 
 def _of_text(scaled: Values, tokens: Sequence[str]) -> Image.Image:
     """Tokens in lines, each on its colour, and dark letters or light ones, whichever is read."""
-    font = ImageFont.load_default(FONT_SIZE)
+    font = _font()
+    tokens = [drawable(token, _has_glyph) for token in tokens]
     height = FONT_SIZE + 2 * PADDING
     places, x, y = [], PADDING, PADDING
     for token in tokens:
@@ -119,6 +124,32 @@ def _of_text(scaled: Values, tokens: Sequence[str]) -> Image.Image:
         ink = "black" if value > 0.5 else "white"
         canvas.text((place[0] + PADDING, place[1] + PADDING), token, ink, font)
     return picture
+
+
+def drawable(token: str, has_glyph: Callable[[str], bool]) -> str:
+    """What a font has no glyph for by its code point, as U+4E2D: its boxes all look alike."""
+    parts: list[str] = []
+    for known, group in groupby(token, has_glyph):
+        characters = "".join(group)
+        parts += [characters] if known else (f"U+{ord(each):04X}" for each in characters)
+    return " ".join(parts)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    try:
+        # Raqm, the other engine, is there on some machines alone, and fails at a line's end.
+        return ImageFont.truetype(FONT, FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
+    except OSError:
+        return ImageFont.load_default(FONT_SIZE)
+
+
+@lru_cache(maxsize=4096)
+def _has_glyph(character: str) -> bool:
+    if not character.isprintable():
+        return False
+    glyph, box = (_font().getmask(each) for each in (character, NO_CHARACTER))
+    return (glyph.size, bytes(glyph)) != (box.size, bytes(box))
 
 
 def _scaled(values: Values) -> Values:

@@ -42,6 +42,7 @@ GOLDEN_TOLERANCE = 1e-4  # between a golden score and what this machine computes
 ENDPOINTS = ("preprocess", "predict", "classify")
 RAW_ENDPOINTS = frozenset({"classify", "serving_default"})  # of ours: encoded inputs
 SERVING_DEFAULT = "serving_default"
+EXPLAIN = "explain"  # of ours, and Explain's alone: it would compute with the threads of others
 # What NumPy has and the protocols know, by TensorFlow's names. The rest is quantised numbers,
 # float8, int4, and what is no tensor: resources and variants.
 # fmt: off
@@ -67,6 +68,7 @@ class Servable:
     manifest:         None for a SavedModel that triptych did not write: its endpoints are served.
     endpoints:        by name, as the SavedModel's signatures, but for those of types that no client
                       can send; the report says which.
+    own_endpoints:    EXPLAIN, if there is one: `run` computes it, and no client can ask for it.
     default_endpoint: the one that `executor` computes and whose calls share batches.
     raw_endpoints:    which take encoded files or text, one string an example.
     limits:           of what is decoded.
@@ -94,12 +96,15 @@ class Servable:
         self._calls = {name: Call(self._signatures[name]) for name in endpoints}
         self.limits = limits
         self.endpoints: Mapping[str, Endpoint] = endpoints
+        self.own_endpoints: Mapping[str, Endpoint] = {}
         if manifest is not None:
+            if EXPLAIN in endpoints:
+                self.own_endpoints = {EXPLAIN: endpoints.pop(EXPLAIN)}
             # Of one input: the first axis of a waveform, though of any size, is no batch.
             endpoints["preprocess"] = endpoints["preprocess"]._replace(batched=False)
             if manifest.input.text.vocabulary_size:
-                endpoints["predict"] = _of_codes(
-                    endpoints["predict"], manifest.input.text.vocabulary_size
+                endpoints["predict"] = endpoints["predict"].of_codes(
+                    manifest.input.text.vocabulary_size
                 )
             self.default_endpoint = "predict"
             self.raw_endpoints = RAW_ENDPOINTS
@@ -157,7 +162,12 @@ class Servable:
         return endpoint in self.endpoints
 
     def endpoint(self, name: str) -> Endpoint:
-        """Raises: InvalidInput, with the names that there are."""
+        """Raises: InvalidInput, with the names that there are, or with who is asked instead."""
+        if name in self.own_endpoints:
+            raise InvalidInput(
+                f"endpoint {name!r} of model {self.name!r} is no one's to call: ask "
+                f"Classifier.Explain or /v1/explain/{self.name} for an explanation"
+            )
         if name not in self.endpoints:
             raise InvalidInput(
                 f"model {self.name!r} has no endpoint {name[:100]!r}. It has "
@@ -167,7 +177,7 @@ class Servable:
 
     def run(self, endpoint: str, inputs: Tensors) -> Outputs:
         """Any endpoint, computed by TensorFlow. Blocking. Raises: InvalidInput."""
-        self.endpoint(endpoint).check(inputs)
+        (self.own_endpoints.get(endpoint) or self.endpoint(endpoint)).check(inputs)
         outputs: Outputs = self._calls[endpoint](inputs)
         return outputs
 
@@ -368,14 +378,6 @@ def _endpoint(name: str, signature: Any) -> Endpoint:
         spec.shape and spec.shape[0] is None for spec in [*inputs.values(), *outputs.values()]
     )
     return Endpoint(name, inputs, outputs, batched)
-
-
-def _of_codes(endpoint: Endpoint, below: int) -> Endpoint:
-    inputs = {
-        name: spec._replace(below=below) if spec.dtype.kind in "iu" else spec
-        for name, spec in endpoint.inputs.items()
-    }
-    return endpoint._replace(inputs=inputs)
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -156,3 +156,14 @@ def supervised(repository: Path, cache_home: Path, **settings: object) -> Iterat
         process.kill()
         # Which lasts until no worker holds standard error any more.
         process.communicate(timeout=PATIENT_SECONDS)
+
+
+def explainers(parent: int | None = None) -> list[int]:
+    """The processes that explain for this one, or another."""
+    found = []
+    for task in Path(f"/proc/{parent or os.getpid()}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            for pid in (task / "children").read_text().split():
+                if b"serving.explain_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+    return sorted(found)

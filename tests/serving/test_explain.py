@@ -11,13 +11,23 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytest_asyncio
+import tensorflow as tf
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
 from PIL import Image
+from tensorflow_serving.apis.get_model_metadata_pb2 import (
+    GetModelMetadataRequest,
+    SignatureDefMap,
+)
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from protos.triptych.v1.classifier_pb2 import (
     ExplainRequest,
@@ -27,7 +37,7 @@ from protos.triptych.v1.classifier_pb2 import (
 from serving.runtime.explanation import METHODS, explain
 from serving.runtime.servable import Servable
 from tests.serving.server_fixtures import PATIENT_SECONDS, Client, Status, refused, running, until
-from tests.serving.supervised import supervised
+from tests.serving.supervised import explainers, supervised
 from tests.serving.supervised import until as until_blocking
 from triptych import client
 from triptych.client import Options, Source
@@ -56,17 +66,6 @@ def asked(model: str, item: bytes | str, **options: object) -> ExplainRequest:
 
 def values_of(response: ExplainResponse) -> np.ndarray:
     return np.array(response.map.values, np.float32).reshape(response.map.shape)
-
-
-def explainers(parent: int | None = None) -> list[int]:
-    """The processes that explain for this one, or another."""
-    found = []
-    for task in Path(f"/proc/{parent or os.getpid()}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            for pid in (task / "children").read_text().split():
-                if b"serving.explain_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(int(pid))
-    return sorted(found)
 
 
 # What is answered
@@ -161,6 +160,41 @@ async def test_what_cannot_be_explained_says_why(explaining, request_, code, tol
     assert found is code
     for words in told:
         assert words in message
+
+
+async def test_no_other_protocol_has_the_endpoint(explaining) -> None:
+    """There it would compute with the threads of those who classify, and within no limits."""
+    told = ["Classifier.Explain", "/v1/explain/image"]
+    given = {"examples": np.zeros((1, 8, 8, 3), np.float32), "class_ids": np.array([0], np.int32)}
+    predictions = PredictionServiceStub(explaining.channel)
+
+    metadata = GetModelMetadataRequest(metadata_field=["signature_def"])
+    metadata.model_spec.name = "image"
+    listed = SignatureDefMap()
+    answer = await predictions.GetModelMetadata(metadata)
+    assert answer.metadata["signature_def"].Unpack(listed)
+    assert sorted(listed.signature_def) == ["classify", "predict", "preprocess", "serving_default"]
+
+    predict = PredictRequest()
+    predict.model_spec.name, predict.model_spec.signature_name = "image", "explain"
+    for name, value in given.items():
+        predict.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    code, message = await refused(predictions.Predict(predict))
+    assert (code, [word for word in told if word not in message]) == (Status.INVALID_ARGUMENT, [])
+
+    inputs = []
+    for name, value in given.items():
+        inputs.append(triton.InferInput(name, value.shape, np_to_triton_dtype(value.dtype)))
+        inputs[-1].set_data_from_numpy(value)
+    async with triton_aio.InferenceServerClient(f"localhost:{explaining.grpc_port}") as client:
+        for parameters in ({"endpoint": "explain"}, None):  # by its name, and by its inputs
+            with pytest.raises(InferenceServerException) as error:
+                await client.infer("image", inputs, parameters=parameters)
+            assert error.value.status() == "StatusCode.INVALID_ARGUMENT"
+            assert [word for word in told if word not in error.value.message()] == []
+
+    code, body = await explaining.http("/v1/models/image/metadata")
+    assert (code, "class_ids" in body) == (200, False)
 
 
 async def test_a_process_that_is_killed_fails_its_call_alone(explaining, tiny) -> None:

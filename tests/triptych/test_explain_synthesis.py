@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from pipelines.explain import METHODS as FOR_A_CLASS
 from pipelines.explain.exhibits import EXHIBITS
 from triptych.explain_synthesis import METHODS
 from triptych.main import app
@@ -27,8 +28,10 @@ def explain(tmp_path, monkeypatch):
     return run
 
 
-def test_help_names_what_there_is() -> None:
+def test_help_names_what_there_is(explain) -> None:
     assert tuple(EXHIBITS) == METHODS
+    said = explain("--help").stdout.replace(",", " ").replace(".", " ").split()
+    assert [name for name in (*FOR_A_CLASS, *EXHIBITS) if name not in said] == []
 
 
 def test_arrays_and_facts(explain, tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from pipelines.explain.explanation import Explanation
+from pipelines.explain.pictures.glyphs import in_glyphs
 
 SIGNED = matplotlib.colormaps["RdBu_r"]  # against the class: blue; for it: red
 RISING = ListedColormap(SIGNED(np.linspace(0.5, 1, 128)))  # evidence for it alone
 LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")  # of Okabe and Ito's
+TITLE = 80  # letters that a line of 700 pixels has room for
 BRIGHTEST = 99.5  # percentile of the values that has the last colour: one pixel mustn't dim all
 
 
@@ -55,8 +57,12 @@ def line(number: int, random: bool) -> dict[str, Any]:
 
 
 def title(explanation: Explanation) -> str:
-    at = f", layer {explanation.layer}" if explanation.layer else ""
-    return f"{explanation.method}: {explanation.label} ({explanation.score:.3f}){at}"
+    label = in_glyphs(explanation.label)
+    said = f"{explanation.method}: {label} ({explanation.score:.3f})"
+    if not explanation.layer:
+        return said
+    at = f"layer {explanation.layer}"
+    return f"{said}, {at}" if len(said) + len(at) < TITLE else f"{said},\n{at}"
 
 
 def png(figure: Figure) -> bytes:

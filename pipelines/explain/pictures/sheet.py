@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pipelines.explain.pictures.colours import SIGNED, png
+from pipelines.explain.pictures.glyphs import in_glyphs
 
 RISING = matplotlib.colormaps["cividis"]
 DPI = 100
@@ -60,7 +61,7 @@ def sheet(
             axes = figure.add_axes(box)
             axes.set_axis_off()
             axes.imshow(coloured(cell.picture), interpolation="bicubic" if smooth else "nearest")
-            axes.set_title(cell.caption, size=7.5, pad=2.5, parse_math=False)
+            axes.set_title(in_glyphs(cell.caption), size=7.5, pad=2.5, parse_math=False)
     return png(figure)
 
 

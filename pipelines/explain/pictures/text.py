@@ -1,7 +1,5 @@
 """A text's words, each on the colour of what it counts: as a PNG, and as HTML for a page."""
 
-import warnings
-
 import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,6 +9,7 @@ from matplotlib.figure import Figure
 from pipelines.explain.explanation import Explanation
 from pipelines.explain.network import Network
 from pipelines.explain.pictures.colours import legend, png, scale, title
+from pipelines.explain.pictures.glyphs import in_glyphs
 
 WIDTH, LINE, MARGIN = 700, 34, 16  # pixels
 DPI = 100
@@ -20,21 +19,22 @@ def draw(
     network: Network, item: bytes | str, example: npt.NDArray, explanation: Explanation
 ) -> bytes:
     """PNG 700 pixels wide, as high as the text has lines."""
-    words = coloured(network, item, example, explanation)
+    words = [
+        (in_glyphs(word), colour, ink)
+        for word, colour, ink in coloured(network, item, example, explanation)
+    ]
     height, placed = _lines([word for word, _, _ in words])
     figure = Figure(figsize=(WIDTH / DPI, (height + 120) / DPI), dpi=DPI)
     axes = figure.add_axes((0, 70 / (height + 120), 1, height / (height + 120)))
     axes.set(xlim=(0, WIDTH), ylim=(height, 0))
     axes.set_axis_off()
-    figure.text(MARGIN / WIDTH, 1 - 24 / (height + 120), title(explanation), size=11)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a script that the font doesn't have
-        for (x, y), (word, colour, ink) in zip(placed, words, strict=True):
-            box = {"facecolor": colour, "edgecolor": "none", "boxstyle": "round,pad=0.25"}
-            axes.text(x, y, word, size=12, color=ink, bbox=box, va="center", parse_math=False)
-        bar = figure.add_axes((0.06, 40 / (height + 120), 0.3, 10 / (height + 120)))
-        legend(figure, explanation, None, cax=bar, orientation="horizontal")
-        return png(figure)
+    figure.text(MARGIN / WIDTH, 1 - 24 / (height + 120), title(explanation), size=11, va="center")
+    for (x, y), (word, colour, ink) in zip(placed, words, strict=True):
+        box = {"facecolor": colour, "edgecolor": "none", "boxstyle": "round,pad=0.25"}
+        axes.text(x, y, word, size=12, color=ink, bbox=box, va="center", parse_math=False)
+    bar = figure.add_axes((0.06, 40 / (height + 120), 0.3, 10 / (height + 120)))
+    legend(figure, explanation, None, cax=bar, orientation="horizontal")
+    return png(figure)
 
 
 def html(
@@ -67,14 +67,12 @@ def _lines(words: list[str]) -> tuple[int, list[tuple[float, float]]]:
     figure = Figure(figsize=(WIDTH / DPI, 1), dpi=DPI)
     renderer = FigureCanvasAgg(figure).get_renderer()
     x, y, placed = float(MARGIN), LINE / 2, []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        for word in words:
-            sample = figure.text(0, 0, word, size=12, parse_math=False)
-            width = sample.get_window_extent(renderer).width
-            sample.remove()
-            if x + width > WIDTH - MARGIN and x > MARGIN:
-                x, y = float(MARGIN), y + LINE
-            placed.append((x, y))
-            x += width + 14
+    for word in words:
+        sample = figure.text(0, 0, word, size=12, parse_math=False)
+        width = sample.get_window_extent(renderer).width
+        sample.remove()
+        if x + width > WIDTH - MARGIN and x > MARGIN:
+            x, y = float(MARGIN), y + LINE
+        placed.append((x, y))
+        x += width + 14
     return round(y + LINE / 2), placed

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipelines.explain import METHODS
 from pipelines.explain.errors import ExplainError
 from pipelines.explain.network import Network, open_network
 from serving.runtime.servable import Servable
@@ -79,8 +80,16 @@ def test_a_version_that_is_not_what_its_manifest_says_is_refused(tmp_path: Path)
     ("domain", "names", "last"),
     [
         ("image", ("stem.conv", "stages.0.conv1.norm", "stages.8", "head.dense"), ("stages.8",)),
-        ("audio", ("stages.0.conv", "stages.0", "collapse", "head"), ("collapse",)),
-        ("text", ("embeddings.0", "convs.2", "head"), ("convs.0", "convs.1", "convs.2")),
+        ("audio", ("stages.0.conv", "stages.0", "collapse", "head"), ("stages.2",)),
+        (
+            "text",
+            ("embeddings.0", "convs.2", "head"),
+            (
+                "convs.0.multiply",
+                "convs.1.multiply",
+                "convs.2.multiply",
+            ),  # by where there are words
+        ),
     ],
 )
 def test_layers_have_names(
@@ -91,6 +100,23 @@ def test_layers_have_names(
     assert [order.index(name) for name in names] == sorted(order.index(name) for name in names)
     assert network.last_maps == last
     assert network.last_conv == last[-1]
+
+
+def test_what_no_layer_gave_is_named_after_the_one_before() -> None:
+    inputs = keras.Input((6, 5, 3))
+    stem = keras.layers.Conv2D(4, 3)
+    x = keras.ops.relu(stem(inputs))
+    masked = keras.ops.not_equal(keras.ops.sum(x, axis=-1, keepdims=True), 0.0)
+    masked = keras.ops.cast(masked, "float32") * x
+    pooled = keras.layers.GlobalAveragePooling2D()(masked)
+    model = keras.Model(inputs, keras.layers.Dense(2)(pooled))
+    model.stem = stem  # by which it has a name
+    network = Network(model, ["a", "b"], (6, 5, 3))
+    assert network.last_maps == ("stem.relu.multiply",)
+    example = np.random.default_rng(0).normal(size=(1, 6, 5, 3)).astype(np.float32)
+    maps, _ = network.features("stem.relu.multiply")(example)
+    np.testing.assert_allclose(maps, np.maximum(stem(example), 0))
+    assert METHODS["cam"](network, example[0], 1).layer == "stem.relu.multiply"
 
 
 def test_features_are_what_the_layers_give(opened: Opened) -> None:
@@ -178,5 +204,5 @@ def test_a_network_without_inputs_says_so() -> None:
     network = Network(model, ["a", "b"], (4, 4, 1))
     with pytest.raises(ExplainError, match="without what makes its examples"):
         network.example(b"")
-    with pytest.raises(ExplainError, match="has positions"):
+    with pytest.raises(ExplainError, match="no layer of the network has positions: name one"):
         network.last_conv  # noqa: B018

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image
 
 from pipelines.explain.explanation import Explanation
 from pipelines.explain.pictures import audio, draw, image, text
+from pipelines.explain.pictures.sheet import Cell, sheet
+from pipelines.explain.pictures.words import listed
 from tests.pipelines.explain.conftest import MODELS, Opened
 
 Open = Callable[[str], Opened]
@@ -101,3 +104,16 @@ def test_words_are_marked_and_nothing_of_theirs_is_markup(opened: Open) -> None:
     page = text.html(network, words, example, explanation(values))
     assert "&lt;" in page
     assert "<b>" not in page
+
+
+def test_what_no_font_has_is_drawn_by_its_code_point(opened: Open) -> None:
+    """Matplotlib would warn of it, and draw a box."""
+    network = opened("text").network
+    pictures, plain = [], np.zeros((2, 2), np.uint8)
+    for name, gram in (("中", "国 of"), ("U+4E2D", "U+56FD  of")):
+        example = network.example("who")
+        said = replace(explanation(np.ones(len(example))), label=name)
+        drawn = text.draw(network, "who", example, said)
+        pictures.append((drawn, listed(name, {name: [gram]}), sheet([[Cell(plain, name)]])))
+    assert pictures[0] == pictures[1]
+    text.draw(network, "谁 is galileo", network.example("谁 is galileo"), said)

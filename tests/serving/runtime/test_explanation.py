@@ -190,6 +190,19 @@ def test_tokens_are_drawn_in_lines() -> None:
     assert png(pictures.draw(np.zeros(4), np.zeros(8), "x", monstrous)).width == one.width
 
 
+@pytest.mark.parametrize("font", [pictures.FONT, "none.ttf"])
+def test_what_the_font_has_not_is_drawn_by_its_code_point(font, monkeypatch) -> None:
+    monkeypatch.setattr(pictures, "FONT", font)
+    for cached in (pictures._font, pictures._has_glyph):
+        cached.cache_clear()
+    spelt = "U+65E5 U+672C U+8A9E U+30AB U+AC00"
+    for word, same in (("日本語カ가", spelt), ("in 中国!", "in  U+4E2D U+56FD !")):
+        drawn = [pictures.draw(np.ones(1), np.zeros(8), "x", [each]) for each in (word, same)]
+        assert drawn[0] == drawn[1]
+    for cached in (pictures._font, pictures._has_glyph):
+        cached.cache_clear()
+
+
 def test_a_map_of_nothing_is_drawn_as_nothing() -> None:
     empty = png(pictures.draw(np.zeros((8, 8)), np.zeros((8, 8, 3)), np.zeros((8, 8, 3), "u1"), []))
     mixed = pictures.OPACITY * np.array((68, 1, 84))
