@@ -3,13 +3,14 @@
 Sounds: sound_augmentation.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from pipelines.preprocessing.text import PADDING_ID, UNKNOWN_ID
 
-Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+OfOne = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Augmentation = Callable[[Sequence[np.ndarray], np.random.Generator], list[np.ndarray]]  # a batch's
 
 
 def crop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -36,7 +37,12 @@ def drop_words(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(dropped, np.int32(UNKNOWN_ID), tokens)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {
+def of_each(change: OfOne) -> Augmentation:
+    """What changes one example, for a batch of them."""
+    return lambda examples, rng: [change(example, rng) for example in examples]
+
+
+AUGMENTATIONS: dict[str, OfOne] = {
     "image": crop_and_flip,
     "text": drop_words,
 }

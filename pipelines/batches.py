@@ -44,7 +44,7 @@ class TrainingBatches:
         for chosen in self._shuffled():
             values = [self.examples.values[i] for i in chosen]
             if self.augmentation is not None:
-                values = [self.augmentation(value, self.rng) for value in values]
+                values = self.augmentation(values, self.rng)
             longest = max(len(value) for value in values)
             padded = np.stack([self._pad(value, longest) for value in values])
             yield padded, self.examples.class_ids[chosen]

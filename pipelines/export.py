@@ -95,12 +95,13 @@ def write_version(
     Returns: the version's folder.
     Raises:  as `export`.
     """
+    golden = _golden(network, inputs, golden_inputs)
     with _unpublished(repository / manifest.name) as folder:
         artefact = _artefact(network, inputs, manifest.labels, asked)
         artefact.save(folder)
         extra = folder / "assets.extra"
         extra.mkdir()
-        _write(extra / "golden.json", _golden(network, inputs, golden_inputs))
+        _write(extra / "golden.json", golden)
         manifest.schema_version = SCHEMA_VERSION
         manifest.domain = DOMAINS[inputs.domain]
         manifest.input.CopyFrom(inputs.spec())
@@ -141,6 +142,11 @@ def _golden(
     for item in items:
         example = inputs.preprocess(decode(item, inputs.spec()))
         logits = network(example[None], training=False)
+        if len(logits) != 1:
+            raise ExportError(
+                f"not exported: of one example the network makes logits of shape"
+                f" {tuple(logits.shape)}, where it must make one row: golden scores can't be had"
+            )
         scores = keras.ops.softmax(logits)[0].numpy().tolist()
         kind = {"text": item} if isinstance(item, str) else {"data": item}
         golden.examples.add(scores=scores, **kind)

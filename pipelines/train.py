@@ -4,7 +4,7 @@ import csv
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +17,13 @@ from rich.console import Console
 
 import models
 from models.layers.embedding import TokenEmbedding
-from pipelines.augmentation import AUGMENTATIONS, Augmentation, crop
+from pipelines.augmentation import AUGMENTATIONS, Augmentation, crop, of_each
 from pipelines.batches import MeasuringBatches, TrainingBatches, as_dataset
 from pipelines.datasets import Dataset, load_dataset
 from pipelines.evaluation.charts import confusion_picture
 from pipelines.evaluation.network import confusion
 from pipelines.examples import Examples, Reader, fit
+from pipelines.front_end import of_many
 from pipelines.preprocessing import (
     AudioPreprocessing,
     ImagePreprocessing,
@@ -164,17 +165,16 @@ def _augmentation(
     config: TrainConfig, inputs: Preprocessing, sounds: SoundAugmentation
 ) -> Augmentation:
     if inputs.domain == "image" and (not config.flip or config.data == "mnist"):
-        return crop
+        return of_each(crop)
     if inputs.domain != "audio":
-        return AUGMENTATIONS[inputs.domain]
+        return of_each(AUGMENTATIONS[inputs.domain])
     if not sounds.changes_waveforms:
-        return sounds.spectrogram
-    preprocess = tf.function(inputs.preprocess, [inputs.decoded_spec])
-    rate = inputs.front_end.sample_rate_hz
+        return of_each(sounds.spectrogram)
+    rate, preprocess = inputs.front_end.sample_rate_hz, of_many(inputs)
 
-    def augmented(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        frames = preprocess(tf.constant(sounds.waveform(waveform, rate, rng)))
-        return sounds.spectrogram(frames.numpy(), rng)
+    def augmented(waveforms: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+        changed = [sounds.waveform(waveform, rate, rng) for waveform in waveforms]
+        return [sounds.spectrogram(frames, rng) for frames in preprocess(changed)]
 
     return augmented
 

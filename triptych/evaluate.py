@@ -48,6 +48,10 @@ def command(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="For report.html and report.json.")
     ] = None,
+    ten_crops: Annotated[
+        bool,
+        typer.Option("--ten-crops", help="Of pictures: the mean of ten crops in place of a view."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what report.json holds.")] = False,
 ) -> None:
     """Measure a model: accuracy, each class, calibration, and its most confident mistakes.
@@ -96,6 +100,7 @@ def command(
                 data_dir,
                 begin=lambda count: progress.update(task, total=count),
                 advance=lambda count: progress.advance(task, count),
+                ten_crops=ten_crops,
             )
         page = write_report(evaluation, again, out) if out is not None else None
     except (BatchError, DatasetError, EvaluationError, OSError) as error:

@@ -37,7 +37,7 @@ class GatedConv1D(Block):
     Args:    gate: as of `gated`; padding: "causal", so that a position sees itself and what came
              before, or "same"; what `mask` leaves out is read as zeros.
     Raises:  ValueError for another gate.
-    Source:  Dauphin 2017, section 2, equation 1.
+    Source:  Dauphin 2017, section 2.
     """
 
     def __init__(

@@ -143,6 +143,18 @@ def inception_v3(network: keras.Model) -> Table:
     return table
 
 
+def inception_resnet_v2(network: keras.Model) -> Table:
+    """As Inception v3; only what ends a module, and the last convolution, has a name."""
+    modules = [path for path in weighted_layers(network) if path.endswith(".up")]
+    names = (
+        f"block{side}_{number}_conv"
+        for side, row in zip((35, 17, 8), network.rows, strict=True)
+        for number in range(1, row.modules + 1)
+    )
+    table = inception_v3(network) | pair("last", "conv_7b", "conv_7b_bn")
+    return table | dict(zip(modules, names, strict=True))
+
+
 def xception(network: keras.Model) -> Table:
     table = {"head.dense": "predictions"}
     for number in (1, 2):
@@ -211,6 +223,9 @@ DONORS = {
     "densenet169": Donor(densenet, TORCH, application="DenseNet169"),
     "densenet201": Donor(densenet, TORCH, application="DenseNet201"),
     "inception_v3": Donor(inception_v3, SYMMETRIC, 299, application="InceptionV3"),
+    "inception_resnet_v2": Donor(
+        inception_resnet_v2, SYMMETRIC, 299, application="InceptionResNetV2"
+    ),
     "mobilenet": Donor(mobilenet, SYMMETRIC, application="MobileNet"),
     "mobilenet_v2": Donor(mobilenet_v2, SYMMETRIC, application="MobileNetV2"),
     "mobilenet_v3_large": Donor(mobilenet_v3, SYMMETRIC, application="MobileNetV3Large"),

@@ -13,9 +13,14 @@ from pipelines.evaluation.calibration import Calibration, calibrate
 from pipelines.evaluation.collect import LeftOut, collect
 from pipelines.evaluation.measures import Measures, measure
 from pipelines.evaluation.mistakes import Confusion, Mistake, most_confident, most_frequent
+from pipelines.evaluation.ten_crops import TenCrops
 from protos.triptych.v1 import manifest_pb2
 
 NAMED = 5  # classes that a message lists
+TEN_CROPS = (
+    "Scores are the mean of ten crops of each picture. Servers and batch jobs look at one view of"
+    " it, the whole, and may answer otherwise."
+)
 
 
 class EvaluationError(Exception):
@@ -50,6 +55,7 @@ def evaluate(
     data_dir: Path | None = None,
     begin: Callable[[int], object] = lambda count: None,
     advance: Callable[[int], object] = lambda count: None,
+    ten_crops: bool = False,
 ) -> Evaluation:
     """Measure a model on `data`.
 
@@ -57,13 +63,19 @@ def evaluate(
             data, data_dir: as of `pipelines.datasets.load_dataset`. Measured is the test split that
             they bring; what training held out, if it was trained on these; or else all of them.
             begin, advance: are told how many examples there are, and how many more are done.
+            ten_crops: of each picture, in place of one view.
     Raises: DatasetError, EvaluationError, each saying what to do.
     """
     model, labels = predictor.model, list(predictor.model.labels)
     found, notes = _examples(data, data_dir, predictor.manifest)
     _require_fit(found, model)
+    if ten_crops and model.domain != "image":
+        raise EvaluationError(
+            f"{model.name} takes {model.domain}, of which there are no ten crops: leave them out"
+        )
     begin(len(found.examples))
-    answers = collect(predictor, found, labels, predictor.lanes, advance)
+    predict = TenCrops(predictor) if ten_crops else predictor
+    answers = collect(predict, found, labels, predictor.lanes, advance)
     if not answers.sources:
         first = answers.left_out[0]
         raise EvaluationError(
@@ -76,7 +88,11 @@ def evaluate(
         manifest=predictor.manifest,
         data=found,
         created=datetime.now(UTC),
-        notes=notes + _notes(answers.left_out, answers.unknown, absent, labels),
+        notes=[
+            *notes,
+            *([TEN_CROPS] if ten_crops else []),
+            *_notes(answers.left_out, answers.unknown, absent, labels),
+        ],
         measures=measures,
         calibration=calibrate(answers.true, answers.scores),
         mistakes=most_confident(answers.true, answers.scores, answers.sources, labels),

@@ -58,6 +58,7 @@ COUNTS = {
     "googlenet": [Count(6_998_552, 6_998_552),
                   Count(13_378_280, 13_378_280, options={"auxiliary": True})],
     "inception_v3": [Count(23_851_784, 23_817_352)],
+    "inception_resnet_v2": [Count(55_873_736, 55_813_192)],
     # Chollet 2017, table 3: 22,855,952.
     "xception": [Count(22_910_480, 22_855_952)],
     "resnet18": [Count(11_699_112, 11_689_512)],

@@ -11,6 +11,7 @@ from keras import layers, ops
 import models
 from models.geometry import Field
 from models.graph import steps, unroll
+from models.image.inception_resnet_v2 import ROWS
 from models.receptive import receptive_fields
 
 
@@ -31,6 +32,8 @@ CASES = {
     "vgg11_bn": Case({"convs": (1, 2, 1), "filters": 8, "units": 16}, (40, 48, 3)),
     "inception_v3": Case({"pool_filters": (32,), "inner_filters": (128,), "expanded": 1,
                           "width_multiplier": 1 / 32}, (299, 203, 3)),
+    "inception_resnet_v2": Case({"rows": [row._replace(modules=1) for row in ROWS],
+                                 "width_multiplier": 1 / 32}, (299, 203, 3)),
     "xception": Case({"stem_filters": (4, 6), "entry_filters": (6, 8, 10), "middle_blocks": 1,
                       "exit_filters": (12, 14, 16)}, (203, 171, 3)),
     "resnet50": Case({"blocks": (1, 2, 1), "filters": 4}, (200, 160, 3)),

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import keras
 import pytest
 
-from pipelines.export import ExportError, export
+from pipelines.export import ExportError, export, write_version
+from pipelines.preprocessing import TextPreprocessing
 from pipelines.run import RunError
+from protos.triptych.v1 import manifest_pb2
 from serving.runtime.servable import read_manifest
 
 
@@ -35,6 +38,14 @@ def test_what_does_not_reproduce_is_not_published(runs, tmp_path, monkeypatch) -
     with pytest.raises(ExportError, match="not exported"):
         export(runs["text"], tmp_path, "m")
     assert not list((tmp_path / "m").iterdir())
+
+
+def test_a_network_without_a_row_for_an_example_is_told_so(tmp_path: Path) -> None:
+    network = keras.Sequential([keras.layers.Flatten(), keras.layers.Lambda(lambda x: x[1:, :3])])
+    manifest = manifest_pb2.Manifest(name="m", labels="abc")
+    with pytest.raises(ExportError, match=r"shape \(0, 3\), where it must make one row"):
+        write_version(network, TextPreprocessing().fit(["a b"]), ["a b"], manifest, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["../up", "", ".hidden", "a/b"])

@@ -147,6 +147,7 @@ def test_an_absent_file_is_named(file, tmp_path) -> None:
 
 PREPROCESS_INPUT = {
     "DenseNet": keras.applications.densenet,
+    "InceptionResNetV2": keras.applications.inception_resnet_v2,
     "InceptionV3": keras.applications.inception_v3,
     "MobileNet": keras.applications.mobilenet,
     "MobileNetV2": keras.applications.mobilenet_v2,

@@ -37,6 +37,18 @@ def test_noise_has_the_ratio_that_was_asked_for(snr_db: float, length: int, seed
     assert decibels(clip, noisy.astype(float) - clip) == pytest.approx(snr_db, abs=0.05)
 
 
+def test_noise_is_between_white_and_brown() -> None:
+    """Power over frequency, as a line in double logarithms: it falls by the power of 0 to 2."""
+    rng = np.random.default_rng(0)
+    noises = [coloured_noise(4001, rng) for _ in range(60)]  # 4001 is prime
+    power = np.square(np.abs(np.fft.rfft(noises * np.hanning(4001))))[:, 1:]
+    octaves = [power[:, 2**i : 2 ** (i + 1)].mean(axis=1) for i in range(3, 10)]
+    slopes = np.polyfit(np.arange(3, 10), np.log2(octaves), 1)[0]
+    assert -2.3 < slopes.min() < -1.7
+    assert -0.3 < slopes.max() < 0.3
+    assert np.mean(slopes) == pytest.approx(-1.0, abs=0.25)
+
+
 def test_silence_stays_silent() -> None:
     clip = np.zeros(100, np.float32)
     np.testing.assert_array_equal(with_noise(clip, np.ones(100), 0.0), clip)

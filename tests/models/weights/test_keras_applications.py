@@ -17,9 +17,16 @@ from models.weights.keras_applications import DONORS, _folded, _named, build, ca
 
 RNG = np.random.default_rng(0)
 CLASSES = 7
-SIZES = {"inception_v3": 107, "xception": 96, "vgg16": 64, "vgg19": 64}  # else 96
+SIZES = {
+    "inception_v3": 107,
+    "inception_resnet_v2": 107,
+    "xception": 96,
+    "vgg16": 64,
+    "vgg19": 64,
+}  # else 96
 LARGE = ("resnet101", "resnet152", "resnet101v2", "resnet152v2", "densenet169")
-LARGE += ("densenet201", "vgg19")  # each has a smaller sibling with the same table
+LARGE += ("densenet201", "vgg19")  # each has a smaller sibling with the same table, but for
+LARGE += ("inception_resnet_v2",)  # this one, whose table is nearly that of inception_v3
 
 
 @pytest.fixture
