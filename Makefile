@@ -9,8 +9,10 @@ RUN = $(UV) run --no-sync
 quickstart: .venv/serving  ## serve the shipped models and classify the samples (ONCE=1: then end)
 	$(RUN) triptych quickstart $(if $(ONCE),--once)
 
-test: .venv/all  ## the whole suite, two files at a time; a crash ends it, and is not waited for
-	$(RUN) pytest -q -n 2 --dist loadfile --max-worker-restart 0
+# Where bytecode is not kept, each of the suite's processes compiles TensorFlow anew, for seconds.
+test: export PYTHONDONTWRITEBYTECODE =
+test: .venv/all  ## the whole suite, two tests at a time; a crash ends it, and is not waited for
+	$(RUN) pytest -q -n 2 --dist worksteal --max-worker-restart 0
 
 test-full: .venv/all  ## each network in its paper's size, from a training step to a served answer
 	$(RUN) pytest -q -m full

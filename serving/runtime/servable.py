@@ -131,7 +131,8 @@ class Servable:
     ) -> Self:
         """Blocking: tens of milliseconds for a small model, and seconds for TensorFlow's import.
 
-        Args:   wish: how to open the default endpoint, instead of `executor` with one thread.
+        Args:   wish: how to open the default endpoint, instead of `executor` with one thread,
+                of which nothing is measured.
         Raises: BadVersion if a file is missing or changed, or is not what an export writes.
         """
         manifest, golden = None, []
@@ -143,7 +144,9 @@ class Servable:
         if manifest is not None:
             _require(saved_model, ENDPOINTS)
         servable = cls(folder, manifest, golden, saved_model, limits)
-        servable._open(wish or Wish(executor), cache or Cache(None), fingerprint(folder, manifest))
+        servable._open(
+            wish or Wish(executor, seconds=0.0), cache or Cache(None), fingerprint(folder, manifest)
+        )
         return servable
 
     @property
@@ -241,12 +244,12 @@ class Servable:
             )
 
     def reopen(self, executor: str) -> None:
-        """Compute the default endpoint by another executor, from the graph that is loaded.
+        """Compute the default endpoint by another executor, unmeasured, from the loaded graph.
 
         Not while calls run. Raises: BadVersion if it cannot open the endpoint.
         """
         self.executor.close()
-        self._open(Wish(executor), Cache(None), "")
+        self._open(Wish(executor, seconds=0.0), Cache(None), "")
 
     def close(self) -> None:
         """Frees the memory, once the calls that still run in threads have ended."""

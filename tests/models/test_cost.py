@@ -1,7 +1,5 @@
 """What networks cost: against their papers, and against definitions that need no formula."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from models.catalogue import priced
 from models.cost import Cost, StepCost, cost
 from models.layers.frequency import FrequencyConv
 from models.layers.grouped import GroupedConv2D
+from tests.models.priced_once import by_name
 
 # Millions of multiply-adds as printed, and how far rounding and what is left out or counted
 # besides (biases, pooling, the last layer, another place of the stride) lets one be from them.
@@ -55,8 +54,6 @@ TORCHVISION = [
     ("shufflenet_v2_x1_5", {}, 0.296), ("shufflenet_v2_x2_0", {}, 0.583),
 ]
 # fmt: on
-
-by_name = functools.cache(priced)
 
 
 @pytest.mark.parametrize("name", PAPERS)

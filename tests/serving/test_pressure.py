@@ -1,6 +1,7 @@
 """A real `triptych serve` under pressure: its memory, its refusals, and its end.
 
-Each test has a process of its own, since what it leaves behind is what is looked at.
+What has settings of its own, or ends, has a process of its own; the others look at what theirs is
+like before and after, and share one.
 """
 
 import asyncio
@@ -92,25 +93,33 @@ def serving(repository: Path, **settings: object) -> Iterator[Process]:
         child.communicate()
 
 
-@pytest.fixture
-def repository(tiny, tmp_path) -> Path:
-    tiny.publish(tmp_path / "repository", "text")
-    return tmp_path / "repository"
+@pytest.fixture(scope="module")
+def repository(tiny, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("repository")
+    tiny.publish(folder, "text")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(repository) -> Iterator[Process]:
+    """With the settings of everyone: each test ends with a call that is answered."""
+    with serving(repository) as process:
+        yield process
 
 
 def request(*texts: str) -> ClassifyRequest:
     return ClassifyRequest(model="text", inputs=[Input(text=text) for text in texts])
 
 
-def test_a_huge_message_is_refused_at_once_and_takes_no_memory(repository) -> None:
+def test_a_huge_message_is_refused_at_once_and_takes_no_memory(shared) -> None:
     huge = ClassifyRequest(model="text", inputs=[Input(data=bytes(HUGE_BYTES))])
     encoded = huge.SerializeToString()
-    with serving(repository) as process, grpc.insecure_channel(process.target) as channel:
+    with grpc.insecure_channel(shared.target) as channel:
         stub = ClassifierStub(channel)
         assert stub.Classify(request("warm")).results[0].labels
-        httpx.post(f"{process.url}/v1/classify/text", content=b"warm").raise_for_status()
-        process.forget_most_memory()
-        before = process.memory_kib("VmRSS")
+        httpx.post(f"{shared.url}/v1/classify/text", content=b"warm").raise_for_status()
+        shared.forget_most_memory()
+        before = shared.memory_kib("VmRSS")
 
         refuse = channel.unary_unary(CLASSIFY)  # of bytes: encoding is not the server's part
 
@@ -120,13 +129,13 @@ def test_a_huge_message_is_refused_at_once_and_takes_no_memory(repository) -> No
             assert caught.value.code() is Status.RESOURCE_EXHAUSTED
 
         def by_http() -> None:
-            answer = httpx.post(f"{process.url}/v1/classify/text", content=encoded)
+            answer = httpx.post(f"{shared.url}/v1/classify/text", content=encoded)
             assert answer.status_code == 413
 
         assert best_seconds(by_grpc) < REFUSAL_SECONDS
         assert best_seconds(by_http) < REFUSAL_SECONDS
-        assert process.memory_kib("VmHWM") - before < FLAT_KIB
-        assert process.memory_kib("VmRSS") - before < FLAT_KIB
+        assert shared.memory_kib("VmHWM") - before < FLAT_KIB
+        assert shared.memory_kib("VmRSS") - before < FLAT_KIB
         assert stub.Classify(request("and it goes on")).results[0].labels
 
 
@@ -157,13 +166,12 @@ async def flood(target: str) -> list[tuple[Status, float]]:
         return await asyncio.gather(*(one(number) for number in range(CALLS)))
 
 
-async def test_of_very_many_calls_at_once_each_is_answered_or_refused(repository) -> None:
-    with serving(repository) as process:
-        codes = Counter(code for code, _ in await flood(process.target))
-        assert codes.keys() <= {Status.OK, Status.RESOURCE_EXHAUSTED}
-        assert codes[Status.OK] > 0
-        async with grpc.aio.insecure_channel(process.target) as channel:
-            assert (await ClassifierStub(channel).Classify(request("x"))).results[0].labels
+async def test_of_very_many_calls_at_once_each_is_answered_or_refused(shared) -> None:
+    codes = Counter(code for code, _ in await flood(shared.target))
+    assert codes.keys() <= {Status.OK, Status.RESOURCE_EXHAUSTED}
+    assert codes[Status.OK] > 0
+    async with grpc.aio.insecure_channel(shared.target) as channel:
+        assert (await ClassifierStub(channel).Classify(request("x"))).results[0].labels
 
 
 async def test_what_is_too_many_is_refused_while_others_still_wait(repository) -> None:
@@ -182,7 +190,7 @@ async def test_what_is_too_many_is_refused_while_others_still_wait(repository) -
         assert statistics.median(refused) < WAIT_SECONDS
 
 
-async def test_very_many_connections_of_http_are_each_answered_or_refused(repository) -> None:
+async def test_very_many_connections_of_http_are_each_answered_or_refused(shared) -> None:
     async def one(port: int) -> bytes:
         reader, writer = await asyncio.open_connection("localhost", port)
         try:
@@ -196,14 +204,13 @@ async def test_very_many_connections_of_http_are_each_answered_or_refused(reposi
         finally:
             writer.close()
 
-    with serving(repository) as process:
-        async with asyncio.timeout(PATIENT_SECONDS):
-            port = int(process.url.rpartition(":")[2])
-            statuses = Counter(await asyncio.gather(*(one(port) for _ in range(CALLS // 2))))
-        assert statuses.keys() <= {b"200", b"429", b"503"}
-        assert statuses[b"200"] > 0
-        async with httpx.AsyncClient() as http:
-            assert (await http.get(f"{process.url}/healthz")).status_code == 200
+    async with asyncio.timeout(PATIENT_SECONDS):
+        port = int(shared.url.rpartition(":")[2])
+        statuses = Counter(await asyncio.gather(*(one(port) for _ in range(CALLS // 2))))
+    assert statuses.keys() <= {b"200", b"429", b"503"}
+    assert statuses[b"200"] > 0
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(f"{shared.url}/healthz")).status_code == 200
 
 
 def test_sigterm_answers_all_that_is_in_flight_and_leaves_nothing(repository) -> None:

@@ -7,8 +7,8 @@ import asyncio
 import gc
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -68,17 +68,6 @@ class Callers:
             versions.append(response.version)
 
 
-@contextmanager
-def garbage_set_aside() -> Iterator[None]:
-    """Or a sweep through all that the tests have imported would count as a stall of the server."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
 async def reload_under_load(
     server: ServerProcess, tiny, root: Path, reloads: int
 ) -> tuple[Callers, Callers, dict[str, list[float]], list[int]]:
@@ -113,7 +102,10 @@ async def test_reloads_under_load(tiny, tmp_path, reloads, record_property) -> N
     """Nothing is lost, memory comes back, and the other model's callers wait hardly longer."""
     tiny.publish(tmp_path, "text", 1)
     tiny.publish(tmp_path, "image", 1)
-    with server_process(tmp_path) as server, garbage_set_aside():
+    # Or a sweep through all that is here would count as a stall of the server.
+    gc.collect()
+    gc.freeze()
+    with server_process(tmp_path) as server:
         text, image, seconds, resident_bytes = await reload_under_load(
             server, tiny, tmp_path, WARM_UP_RELOADS + reloads
         )

@@ -33,7 +33,12 @@ asyncio.run(main())
 
 @contextmanager
 def process(repository: Path, linger_seconds: float = 0, **settings: object) -> Iterator:
-    settings = {"repository": repository, "grpc_port": 0, "http_port": 0} | settings
+    settings = {
+        "repository": repository,
+        "grpc_port": 0,
+        "http_port": 0,
+        "measure_seconds": 0,
+    } | settings
     environment = {f"TRIPTYCH_{name.upper()}": str(value) for name, value in settings.items()}
     child = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(linger_seconds)],
@@ -75,10 +80,3 @@ def test_one_signal_ends_it_and_a_second_one_at_once(tmp_path, number) -> None:
         assert child.stdout.readline() == "ended\n"
         child.send_signal(number)
         assert child.wait(END_SECONDS) == -number
-
-
-def test_a_server_without_models_ends_as_well(tmp_path) -> None:
-    with process(tmp_path) as child:
-        child.stdout.readline()
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(END_SECONDS) == 0

@@ -56,7 +56,8 @@ def gives(dtype: tf.DType) -> tuple[Any, dict[str, tf.TensorSpec]]:
 @pytest.mark.parametrize("dtype", KNOWN, ids=lambda dtype: dtype.name)
 def test_the_answer_is_of_the_type_that_is_declared(tmp_path, dtype, executor) -> None:
     double = (DOUBLE[0], {"x": tf.TensorSpec([None, 2], dtype)})
-    servable = Servable.load(save(tmp_path / "1", serving_default=double), wish=Wish(executor))
+    wish = Wish(executor, seconds=0.01)  # measured with one batch size
+    servable = Servable.load(save(tmp_path / "1", serving_default=double), wish=wish)
     servable.warm_up((1, 4))
     endpoint = servable.endpoints["serving_default"]
     assert endpoint.inputs["x"].dtype == endpoint.outputs["y"].dtype == KNOWN[dtype]
