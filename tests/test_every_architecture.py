@@ -88,7 +88,10 @@ SOUNDS = {  # options, mel bands; frequency_cnn goes all the way in conftest.py
 }
 # fmt: on
 RATE_HZ = 8000
-TEXTS = ["What is the capital of Peru ?", "Who wrote Hamlet, and who didn't ?"]  # of one bucket
+TEXTS = [
+    "What is the capital of Peru ?",
+    "Who wrote Hamlet, and who didn't ?",
+]  # of one bucket from 64 up
 ROW = "{:<20} {:>11} {:>12} {:>12} {:>15} {:>9} {:>6}"
 
 
@@ -337,10 +340,13 @@ async def test_full(name: str, tell, tmp_path) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", models.list_models("text"))
 async def test_full_text(name: str, tell, tmp_path) -> None:
-    # Words and marks fall into two buckets by themselves.
-    sizes = {} if models.ARCHITECTURES[name].inputs else {"shortest": 16}
+    # In words or letters, the two are of two buckets by themselves.
+    sizes = {} if "shortest" in models.ARCHITECTURES[name].inputs else {"shortest": 64}
     inputs = text_inputs(name, **sizes)
     options = {"vocabulary_size": inputs.vocabulary_size}
+    if name == "vdcnn_49":
+        # Without, it is so steep that `step` goes too far: its loss falls at 1e-6, not at 1e-4.
+        options["shortcut"] = True
     tell(await journey(name, options, inputs, TEXTS, 4, tmp_path))
 
 
