@@ -44,6 +44,14 @@ def test_scores_are_not_those_of_training_mode(servables, runs, inputs):
     assert np.abs(servable.predict(batch).logits - trained).max() > 1e-2
 
 
+def test_by_an_executors_name_nothing_is_measured(repository):
+    servable = Servable.load(repository / "tiny-image" / "1", "openvino")
+    assert servable.report.speeds == {"openvino f32": {}}
+    servable.reopen("tensorflow")
+    assert servable.report.speeds == {"tensorflow f32": {}}
+    servable.close()
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_scores_never_depend_on_neighbours_or_on_what_came_before(executor, servables, inputs):
     servable = servables("image", executor)
