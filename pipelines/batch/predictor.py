@@ -109,6 +109,10 @@ class TablePredictor:
         self.schema = self._columns.schema(model)
         self.account = Account()
 
+    def decode(self, item: bytes | str) -> Decoded:
+        """An input as the model's own `preprocess` takes it.  Raises InvalidInput."""
+        return self._servable.decode(item)
+
     def __call__(self, table: pa.Table) -> pa.Table:
         names, contents = table["input"].to_pylist(), table["data"].to_pylist()
         has_errors = "error" in table.column_names

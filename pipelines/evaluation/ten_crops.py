@@ -10,7 +10,6 @@ from PIL import Image
 
 from pipelines.batch.predictor import TablePredictor
 from serving.errors import InvalidInput
-from serving.runtime.decoding import decode
 
 SHARE = 224 / 256  # of a side, that a crop has: AlexNet's crops of its pictures
 
@@ -46,7 +45,6 @@ class TenCrops:
 
     def __init__(self, predictor: TablePredictor) -> None:
         self._predictor = predictor
-        self._spec = predictor.manifest.input
 
     def __call__(self, table: pa.Table) -> pa.Table:
         # One picture at a time: ten large ones are as much as should be in memory.
@@ -67,10 +65,10 @@ class TenCrops:
         if data is None:
             return given
         try:
-            picture = decode(data, self._spec)
+            picture = self._predictor.decode(data)
         except InvalidInput:
             return given
-        size = self._spec.image
+        size = self._predictor.manifest.input.image
         files = [_encoded(crop) for crop in ten_crops(picture, size.height, size.width)]
         return pa.table({"input": given["input"].to_pylist() * len(files), "data": files})
 
