@@ -131,8 +131,7 @@ class Servable:
     ) -> Self:
         """Blocking: tens of milliseconds for a small model, and seconds for TensorFlow's import.
 
-        Args:   wish: how to open the default endpoint, instead of `executor` with one thread,
-                of which nothing is measured.
+        Args:   wish: how to open the default endpoint, instead of `executor`, unmeasured.
         Raises: BadVersion if a file is missing or changed, or is not what an export writes.
         """
         manifest, golden = None, []
