@@ -12,7 +12,7 @@ from tests.serving.conftest import Tiny
 
 def test_from_processes_to_plot(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     Tiny(tmp_path).publish(tmp_path / "repositories" / "image", "image")
-    measured = run(["image"], 1, 0.1, tmp_path)
+    measured = run(["image"], 1, 0.3, tmp_path)
     assert json.loads(json.dumps(measured)) == measured
     (done,) = measured["networks"]["image"]["rounds"]
     assert len(done["loads"]) == len(TENSORS + FILES)

@@ -326,10 +326,13 @@ async def test_a_version_stays_until_it_is_explained(tiny, tmp_path) -> None:
     async with running(tmp_path) as client:
         call = client.stub.Explain(asked("text", "x"))
         await until(lambda: asyncio.sleep(0, explainers() != before))
+        (process,) = set(explainers()) - set(before)
+        os.kill(process, signal.SIGSTOP)  # so that the other version is there first
         tiny.publish(tmp_path, "text", 2, seed=1, explain=True)
         swap = asyncio.create_task(client.server.rescan())
         await until(lambda: _is_newest(client, 2))
         assert not swap.done()  # it waits for the explanation
+        os.kill(process, signal.SIGCONT)
         assert (await call).version == 1
         await swap
         assert (await client.stub.Explain(asked("text", "x"))).version == 2
