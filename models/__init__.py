@@ -1,8 +1,12 @@
 """The networks, by name. Imports nothing of ours from outside this package."""
 
+import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+# Before TensorFlow is imported, which leaves oneDNN out on CPUs without AVX-512.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pipelines  # noqa: F401  # before TensorFlow is imported: it says how that computes
+
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays: no sweep for garbage walks through all of TensorFlow again."""

@@ -70,12 +70,20 @@ class BroadcastBlock(Block):
         self.transition = ConvNorm(filters, 1, dtype=dtype) if transition else None
         # Zeros on both sides, as PyTorch: "same" would have them above alone where it strides.
         self.edges = layers.ZeroPadding2D((0, 1), dtype=dtype)
-        self.along_frequency = layers.DepthwiseConv2D(
-            (1, 3), (1, stride), use_bias=False, depthwise_initializer="he_normal", dtype=dtype
+        # Depthwise as groups of one, twice. This one strides in one direction alone, which
+        # TensorFlow's own depthwise convolution cannot where it has no oneDNN.
+        self.along_frequency = GroupedConv2D(
+            filters,
+            (1, 3),
+            (1, stride),
+            groups=filters,
+            use_bias=False,
+            kernel_initializer="he_normal",
+            dtype=dtype,
         )
         self.sub_spectral = SubSpectralNorm(SUB_BANDS, dtype=dtype)
-        # Depthwise as groups of one: Keras's own, dilated, moves samples into the batch and back,
-        # which OpenVINO makes an empty batch of where frames are of any number.
+        # Keras's own, dilated, moves samples into the batch and back, which OpenVINO makes an
+        # empty batch of where frames are of any number.
         self.along_time = GroupedConv2D(
             filters,
             (3, 1),
