@@ -25,7 +25,7 @@ class Engine(Protocol):
     notes: tuple[str, ...]
     account: Account
 
-    def open(self) -> None: ...
+    def open(self, inputs: int) -> None: ...
 
     def write(self, items: Iterator[Item], output: Output, tally: Tally) -> None:
         """Every shard that is not done yet."""
@@ -69,7 +69,7 @@ def run(job: Job, tell: Tell = lambda event: None) -> Summary:
         tell(Started(model.name, model.version, inputs, done, job.output, engine.notes))
         began_computing = perf_counter()
         if len(output.done) < output.shards:
-            engine.open()
+            engine.open(inputs - done)
             began_computing = perf_counter()
             items = itertools.islice(source.items(), inputs)
             engine.write(items, output, tally)

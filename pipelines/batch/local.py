@@ -9,6 +9,7 @@ is the matter of `processes.py`.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pipelines.batch.formats import counts, encode
 from pipelines.batch.model import find_version
 from pipelines.batch.options import Job, Rows
 from pipelines.batch.predictor import Predictor
-from pipelines.batch.processes import workers_of
+from pipelines.batch.processes import Crew, Opened, is_apart
 from pipelines.batch.reading import Chunk, chunks, read
 from pipelines.batch.shards import Output
 from pipelines.batch.sources.item import Item
@@ -38,16 +39,19 @@ class LocalEngine:
         self._job = job
         self._folder, self.model, self.notes = find_version(job.model, job.repository)
         self.account = Account()
-        self._predictor: Predictor
+        self._computes: Predictor | Crew
 
-    def open(self) -> None:
-        self._predictor = open_predictor(self._job, self._folder, self._job.machine.threads)
-        self._predictor.account = self.account
+    def open(self, inputs: int) -> None:
+        if is_apart(self._job, inputs):
+            self._computes = Crew(self._job, self._folder, inputs, self.account)
+        else:
+            self._computes = open_predictor(self._job, self._folder, self._job.machine.threads)
+            self._computes.account = self.account
 
     def write(self, items: Iterator[Item], output: Output, tally: Tally) -> None:
-        rows = chunk_rows(self._predictor, self._job.rows)
-        inputs = (output.shards - len(output.done)) * self._job.shard_inputs
-        with workers_of(self._predictor, self._job, self._folder, inputs) as workers:
+        opened = self._computes.opened if isinstance(self._computes, Crew) else self._computes
+        rows = chunk_rows(opened, self._job.rows)
+        with self._workers() as workers:
             results = predict_all(
                 chunks(items, self._job.shard_inputs, frozenset(output.done), rows),
                 workers,
@@ -56,20 +60,26 @@ class LocalEngine:
             )
             write_shards(results, output, tally, self.account)
 
+    def _workers(self) -> AbstractContextManager[Workers]:
+        if isinstance(self._computes, Crew):
+            return self._computes.workers()
+        # While the one that is too many decodes, no lane waits for one that hands its results on.
+        return Workers([self._computes] * (self._computes.lanes + 1))
+
 
 def open_predictor(job: Job, folder: Path, threads: int | None) -> Predictor:
     machine = replace(job.machine, threads=threads)
     return Predictor.on(machine, folder, job.rows, heat_maps=job.heat_maps)
 
 
-def chunk_rows(predictor: Predictor, asked: Rows) -> int:
+def chunk_rows(opened: Predictor | Opened, asked: Rows) -> int:
     """Enough for batches of one shape, and so few that none waits long for the last of a run."""
     if asked.dense:
         return 1  # each is many rows, and computed by itself
     rows = CHUNK_ROWS
-    if predictor.examples_per_second:
-        rows = min(rows, round(CHUNK_SECONDS * predictor.examples_per_second / predictor.lanes))
-    return max(rows, CHUNK_BATCHES * predictor.batch_size)
+    if opened.examples_per_second:
+        rows = min(rows, round(CHUNK_SECONDS * opened.examples_per_second / opened.lanes))
+    return max(rows, CHUNK_BATCHES * opened.batch_size)
 
 
 def predict_all(

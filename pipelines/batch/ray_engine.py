@@ -55,7 +55,7 @@ class RayEngine:
         self._folder, self.model, self.notes = find_version(job.model, job.repository)
         self.account = Account()
 
-    def open(self) -> None:
+    def open(self, inputs: int) -> None:
         """To the cluster that RAY_ADDRESS names, or else to one that is started here."""
         if not ray.is_initialized():
             ray.init(logging_level="ERROR", log_to_driver=False)
@@ -122,7 +122,7 @@ class ShardWriter:
 
     def _write(self, shard: int, items: list[Item]) -> dict[str, Any]:
         account = self._predictor.account = Account()
-        with Workers(self._predictor, self._predictor.lanes) as workers:
+        with Workers([self._predictor] * self._predictor.lanes) as workers:
             results = predict_all(
                 chunks(items, len(items), frozenset(), chunk_rows(self._predictor, self._job.rows)),
                 workers,

@@ -70,11 +70,11 @@ class ServerEngine:
             self._predictor.account = self.account
             self._predict = self._predictor
 
-    def open(self) -> None:
+    def open(self, inputs: int) -> None:
         pass
 
     def write(self, items: Iterator[Item], output: Output, tally: Tally) -> None:
-        with Workers(self._predict, self._predictor.lanes) as workers:
+        with Workers([self._predict] * self._predictor.lanes) as workers:
             results = predict_all(
                 chunks(items, self._job.shard_inputs, frozenset(output.done), self._rows()),
                 workers,

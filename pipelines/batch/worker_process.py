@@ -1,8 +1,8 @@
 """A process that computes rows for another: `python -m pipelines.batch.worker_process FD...`
 
-`processes.py` starts it. Over the first connection comes what it opens, and then over each of them
-tables, each answered by its rows and the seconds that they took, or by what went wrong. When the
-other end closes, so does it.
+`processes.py` starts it. Over each connection come jobs, whose models it opens, and tables, each
+answered by its rows and the seconds that they took, or by what went wrong. When the other end
+closes, so does it.
 """
 
 import sys
@@ -20,37 +20,51 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    connections = [Connection(int(number)) for number in sys.argv[1:]]
     leave_out_training()
-    from pipelines.batch.local import open_predictor
-
-    with suppress(EOFError, OSError):  # the other one has ended
-        job, folder = connections[0].recv()
-        try:
-            predictor = open_predictor(job, folder, job.machine.threads)
-        except BatchError as error:
-            connections[0].send(error)
-            return
-        connections[0].send(None)
-        threads = [threading.Thread(target=_serve, args=(predictor, c)) for c in connections]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    worker = _Worker()
+    connections = [Connection(int(number)) for number in sys.argv[1:]]
+    threads = [threading.Thread(target=worker.serve, args=(each,)) for each in connections]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
-def _serve(predictor: "Predictor", connection: Connection) -> None:
-    with suppress(EOFError, OSError):
-        while True:
-            table = connection.recv()
-            answer: Any
-            try:
-                answer = predictor(table), predictor.account.take()
-            except BatchError as error:
-                answer = error
-            except Exception:
-                answer = RuntimeError(traceback.format_exc())
-            connection.send(answer)
+class _Worker:
+    def __init__(self) -> None:
+        self._predictor: Predictor
+
+    def serve(self, connection: Connection) -> None:
+        with suppress(EOFError, OSError):  # the other one has ended
+            while True:
+                message = connection.recv()
+                answer: Any
+                try:
+                    answer = (
+                        self._open(*message) if isinstance(message, tuple) else self._rows(message)
+                    )
+                except BatchError as error:
+                    answer = error
+                except Exception:
+                    answer = RuntimeError(traceback.format_exc())
+                connection.send(answer)
+
+    def _open(self, job: Any, folder: Any) -> Any:
+        from pipelines.batch.local import open_predictor
+        from pipelines.batch.processes import Opened
+        from serving.runtime import garbage
+
+        predictor = self._predictor = open_predictor(job, folder, job.machine.threads)
+        garbage.collect()
+        return Opened(
+            predictor.lanes,
+            predictor.batch_size,
+            predictor.examples_per_second,
+            predictor.executor_name,
+        )
+
+    def _rows(self, table: Any) -> Any:
+        return self._predictor(table), self._predictor.account.take()
 
 
 if __name__ == "__main__":

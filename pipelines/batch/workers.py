@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Self
 
@@ -15,19 +15,20 @@ Call = tuple[Future[pa.Table], Future[pa.Table]]  # what is to be read before, a
 class Workers:
     """Use it in a `with`: its end waits for what is being computed, and drops what is not.
 
-    Args: predict: called by `number` threads at once.
+    Args: predicts: each is called by a thread of its own.
     """
 
-    def __init__(self, predict: Predict, number: int) -> None:
-        self.number = number
+    def __init__(self, predicts: Iterable[Predict]) -> None:
         self._calls: deque[Call] = deque()
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
-        self._surplus = 0
         self._ended = False
-        self._first = predict
-        for _ in range(number):
-            self._start(predict)
+        for predict in predicts:
+            self.add(predict)
+
+    @property
+    def number(self) -> int:
+        return len(self._threads)
 
     def __enter__(self) -> Self:
         return self
@@ -49,36 +50,21 @@ class Workers:
 
     def add(self, predict: Predict) -> None:
         """One more thread, which calls this."""
-        with self._changed:
-            self.number += 1
-            self._start(predict)
-
-    def dismiss(self, number: int) -> None:
-        """So many of the first ones, as soon as they are idle."""
-        with self._changed:
-            self.number -= number
-            self._surplus += number
-            self._changed.notify_all()
-
-    def _start(self, predict: Predict) -> None:
         thread = threading.Thread(target=self._work, args=(predict,), name="compute")
         self._threads.append(thread)
         thread.start()
 
     def _work(self, predict: Predict) -> None:
-        while (call := self._next(predict)) is not None:
+        while (call := self._next()) is not None:
             table, rows = call
             try:
                 rows.set_result(predict(table.result()))
             except BaseException as error:
                 rows.set_exception(error)
 
-    def _next(self, predict: Predict) -> Call | None:
+    def _next(self) -> Call | None:
         with self._changed:
             while not self._ended:
-                if self._surplus and predict is self._first:
-                    self._surplus -= 1
-                    return None
                 if self._calls:
                     return self._calls.popleft()
                 self._changed.wait()

@@ -70,7 +70,7 @@ def collect(
     scores = [np.empty((0, len(labels)), np.float32)]
     given = chunks(map(_item, known), max(1, len(known)), frozenset(), TABLE_ROWS)
     examples = iter(known)
-    with Workers(predict, threads) as workers:
+    with Workers([predict] * threads) as workers:
         answered = predict_all(given, workers, limits=limits, account=Account())
         for chunk, answers in answered:
             for error in answers["error"].to_pylist():

@@ -30,7 +30,7 @@ class Chunks:
 
 
 def results(chunks: Chunks, predict) -> Iterator[tuple[Chunk, pa.Table]]:
-    with Workers(predict, WORKERS) as workers:
+    with Workers([predict] * WORKERS) as workers:
         yield from predict_all(chunks, workers, limits=DEFAULT_LIMITS, account=Account())
 
 

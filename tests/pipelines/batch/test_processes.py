@@ -10,19 +10,24 @@ from multiprocessing import Pipe
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from pipelines.batch.account import Account
+from pipelines.batch.errors import BatchError
+from pipelines.batch.job import run
 from pipelines.batch.local import open_predictor
 from pipelines.batch.options import Job
-from pipelines.batch.processes import processes_for, workers_of
+from pipelines.batch.processes import LONG, Crew, is_apart, processes_for
 from pipelines.batch.reading import read
 from pipelines.batch.sources import open_source
 from pipelines.batch.workers import Workers
 from serving.runtime.decoding import DEFAULT_LIMITS
 from tests.pipelines.batch.conftest import MACHINE
+from tests.serving.conftest import png
 
-LONG = 10**9  # inputs
 LATEST_SECONDS = 60
 
 
@@ -33,7 +38,7 @@ LATEST_SECONDS = 60
 def test_as_many_as_their_interpreters_keep_up(
     examples_per_second: float, lanes: int, processes: int
 ) -> None:
-    assert processes_for(examples_per_second, lanes, LONG) == processes
+    assert processes_for(examples_per_second, lanes, 10**9) == processes
     assert processes_for(examples_per_second, lanes, 0) == 1  # which are done before it is ready
 
 
@@ -48,41 +53,87 @@ def table(job: Job) -> pa.Table:
     return read(list(open_source(job.given, "image").items()), DEFAULT_LIMITS)
 
 
-@pytest.fixture
-def folder(models: Path, tmp_path: Path) -> Path:
-    """Of a version that is this test's own."""
-    return Path(shutil.copytree(models / "image" / "1", tmp_path / "image" / "1"))
+def test_long_runs_are_computed_apart_and_short_ones_here(job: Job, two: Job) -> None:
+    one = replace(job, machine=replace(MACHINE, processes=1))
+    assert [is_apart(each, LONG) for each in (job, one, two)] == [True, False, True]
+    assert not is_apart(job, LONG - 1)
 
 
-def test_others_compute_the_same_rows_and_what_they_had_if_they_die(
-    two: Job, table: pa.Table, folder: Path
+def test_others_compute_the_same_rows_and_again_what_they_had_if_they_die(
+    two: Job, table: pa.Table, models: Path
 ) -> None:
-    predictor = open_predictor(two, folder, 2)
-    expected = predictor(table)
-    account = predictor.account.seconds()
-    with workers_of(predictor, two, folder, 0) as workers:
-        assert _rows(workers, table) == expected  # of this process, as no other is ready yet
+    expected = open_predictor(two, models / "image" / "1", 2)(table)
+    account = Account()
+    crew = Crew(two, models / "image" / "1", 0, account)
+    with crew.workers() as workers:
+        assert _rows(workers, table) == expected
         _until(workers, 2, table)
         others = list(_children())
         assert len(others) == 2
         assert [_rows(workers, table) for _ in range(4)] == [expected] * 4
-        assert predictor.account.seconds()["compute"] > account["compute"]
+        assert account.seconds()["compute"] > 0
         for child in others:
             os.kill(child, signal.SIGKILL)
-        assert [_rows(workers, table) for _ in range(4)] == [expected] * 4
+        assert _rows(workers, table) == expected
+        assert workers.number == 2
+    assert not list(_children())
+
+
+def test_a_run_outlives_an_input_that_kills_and_all_others_have_their_rows(
+    job: Job, two: Job, inputs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a fault of a library would; the others' Pillow has one, of pictures of 5 x 61."""
+    run(job)
+    expected = pq.read_table(job.output).to_pylist()
+    given = Path(shutil.copytree(inputs / "image", tmp_path / "given"))
+    (given / "10a.png").write_bytes(png(np.zeros((61, 5, 3), np.uint8)))
+    (tmp_path / "sitecustomize.py").write_text(FAULT)
+    monkeypatch.syspath_prepend(tmp_path)
+    run(replace(two, given=str(given), output=str(tmp_path / "all"), shard_inputs=100))
+    rows = pq.read_table(tmp_path / "all").to_pylist()
+    for row in (*rows, *expected):
+        row["input"] = Path(row["input"]).name
+    (one,) = (row for row in rows if row["input"] == "10a.png")
+    assert [row for row in rows if row is not one] == expected
+    assert (one["labels"], one["error"]) == (None, "the process that computed it ended (signal 11)")
+
+
+FAULT = """
+import os, signal
+from PIL import Image
+
+load = Image.Image.load
+
+def read(picture):
+    if picture.size == (5, 61):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return load(picture)
+
+Image.Image.load = read
+"""
+
+
+def test_a_model_that_cannot_be_opened_ends_the_run_before_it_began(
+    two: Job, models: Path, tmp_path: Path
+) -> None:
+    broken = Path(shutil.copytree(models / "image" / "1", tmp_path / "image" / "1"))
+    (broken / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(BatchError, match=r"saved_model\.pb"):
+        Crew(two, broken, 0, Account())
     assert not list(_children())
 
 
 def test_one_that_cannot_open_the_model_is_no_loss(
-    two: Job, table: pa.Table, folder: Path, caplog: pytest.LogCaptureFixture
+    two: Job, table: pa.Table, models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    predictor = open_predictor(two, folder, 2)
+    folder = Path(shutil.copytree(models / "image" / "1", tmp_path / "image" / "1"))
+    crew = Crew(two, folder, 0, Account())
     shutil.rmtree(folder)
-    with workers_of(predictor, two, folder, 0) as workers:
+    with crew.workers() as workers:
         end = monotonic() + LATEST_SECONDS
-        while len(caplog.records) < 2 and monotonic() < end:
+        while not caplog.records and monotonic() < end:
             assert _rows(workers, table).num_rows == table.num_rows
-        assert workers.number == predictor.lanes + 1
+        assert workers.number == 1
 
 
 def test_a_process_ends_with_the_one_that_it_works_for() -> None:
@@ -93,17 +144,6 @@ def test_a_process_ends_with_the_one_that_it_works_for() -> None:
     ours.close()
     _, errors = child.communicate(timeout=LATEST_SECONDS)
     assert (child.returncode, errors) == (0, b"")
-
-
-def test_the_surplus_goes_and_the_others_go_on() -> None:
-    table = pa.table({"input": ["a"]})
-    with Workers(lambda table: table, 3) as workers:
-        workers.add(lambda table: table.append_column("other", pa.array(["b"])))
-        workers.dismiss(3)
-        while "other" not in _rows(workers, table).column_names:
-            pass
-        assert workers.number == 1
-        assert all("other" in _rows(workers, table).column_names for _ in range(20))
 
 
 def _rows(workers: Workers, table: pa.Table) -> pa.Table:
