@@ -105,7 +105,8 @@ def command(
         int | None,
         typer.Option(
             metavar="N",
-            help="That share the threads; default: more than one for long runs of small networks.",
+            help="That compute. 1: this one itself. Default: another, or more for a small network, if"
+            " the run is long.",
             min=1,
         ),
     ] = None,

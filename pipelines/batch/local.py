@@ -2,7 +2,7 @@
 
 What takes long lets go of the interpreter's lock: files, Pillow, soundfile, TensorFlow, OpenVINO.
 A worker does whatever is next of its chunk, decode or compute, so that no processor waits for the
-slower of two stages, whichever that is for this model. How many there are, and in which processes,
+slower of two stages, whichever that is for this model. A long run's are in other processes, which
 is the matter of `processes.py`.
 """
 

@@ -32,8 +32,8 @@ class Rows:
 class Machine:
     """How they are computed; the rows are the same.
 
-    threads: of this machine; processes: that share them, None: as many as the model's speed asks
-    for; actors: of Ray.
+    threads: of this machine; processes: that share them, 1: this one itself, None: others for a
+    long run, as many as the model's speed asks for; actors: of Ray.
     """
 
     threads: int | None = None

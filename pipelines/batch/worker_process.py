@@ -5,10 +5,12 @@ answered by its rows and the seconds that they took, or by what went wrong. When
 closes, so does it.
 """
 
+import os
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +56,9 @@ class _Worker:
         from pipelines.batch.processes import Opened
         from serving.runtime import garbage
 
-        predictor = self._predictor = open_predictor(job, folder, job.machine.threads)
+        with _hushed():
+            predictor = open_predictor(job, folder, job.machine.threads)
+        self._predictor = predictor
         garbage.collect()
         return Opened(
             predictor.lanes,
@@ -65,6 +69,19 @@ class _Worker:
 
     def _rows(self, table: Any) -> Any:
         return self._predictor(table), self._predictor.account.take()
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """TensorFlow tells of oneDNN as it starts, at any log level, in the midst of a progress bar."""
+    told = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(told, 2)
+        os.close(told)
 
 
 if __name__ == "__main__":

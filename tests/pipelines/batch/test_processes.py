@@ -60,10 +60,11 @@ def test_long_runs_are_computed_apart_and_short_ones_here(job: Job, two: Job) ->
 
 
 def test_others_compute_the_same_rows_and_again_what_they_had_if_they_die(
-    two: Job, table: pa.Table, models: Path
+    two: Job, table: pa.Table, models: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     expected = open_predictor(two, models / "image" / "1", 2)(table)
     account = Account()
+    capfd.readouterr()
     crew = Crew(two, models / "image" / "1", 0, account)
     with crew.workers() as workers:
         assert _rows(workers, table) == expected
@@ -77,6 +78,7 @@ def test_others_compute_the_same_rows_and_again_what_they_had_if_they_die(
         assert _rows(workers, table) == expected
         assert workers.number == 2
     assert not list(_children())
+    assert "oneDNN" not in capfd.readouterr().err  # which would be in the midst of a progress bar
 
 
 def test_a_run_outlives_an_input_that_kills_and_all_others_have_their_rows(
