@@ -105,8 +105,7 @@ def command(
         int | None,
         typer.Option(
             metavar="N",
-            help="That compute. 1: this one itself. Default: another, or more for a small network, if"
-            " the run is long.",
+            help="That compute; 1: this one itself. Default: another for a long run, or several.",
             min=1,
         ),
     ] = None,

@@ -10,6 +10,7 @@ import typer
 
 from triptych.console import fail, hint
 from triptych.machine import machine
+from triptych.progress import progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,12 +70,9 @@ def command(
         from pipelines.evaluation.report import as_dict, to_json, write_report
     except ImportError as error:
         fail(f"evaluation needs the extra: pip install 'triptych[cpu,evaluate]' ({error})")
-    from rich.console import Console
-    from rich.progress import Progress
 
-    computing, default_repository = (
-        machine()
-    )  # a server's: what is measured is what it would answer
+    # A server's: what is measured is what it would answer.
+    computing, default_repository = machine()
     again = shlex.join(["triptych", *sys.argv[1:]])
     try:
         if out is not None:
@@ -85,21 +83,13 @@ def command(
             Rows(all_scores=True),
             repository=repository or default_repository,
         )
-        console = Console(stderr=True)
-        shown = Progress(
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-            disable=not console.is_terminal,
-        )
-        with shown as progress:
-            task = progress.add_task("Measuring", total=None)
+        with progress("Measuring") as bar:
             evaluation = evaluate(
                 predictor,
                 data,
                 data_dir,
-                begin=lambda count: progress.update(task, total=count),
-                advance=lambda count: progress.advance(task, count),
+                begin=bar.begin,
+                advance=bar.advance,
                 ten_crops=ten_crops,
             )
         page = write_report(evaluation, again, out) if out is not None else None

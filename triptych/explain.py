@@ -175,7 +175,7 @@ def command(
         settings = Settings()
     except ValidationError as error:
         fail(settings_error(error), 2)
-    with progress("Opening", None):
+    with progress("Opening"):
         try:
             from pipelines.datasets import DatasetError
             from pipelines.explain.compare import bound
@@ -197,7 +197,7 @@ def command(
             fail(error)
     try:
         if made:
-            with progress(made, None):
+            with progress(made):
                 done = explain_synthesis.make(asked, network)
             explain_synthesis.write(done, made, out, as_json)
         elif report is not None:
@@ -268,7 +268,7 @@ def _pictures(
     from serving.errors import InvalidInput
 
     target_of = _targets(out, len(items) * len(methods), as_json)
-    with progress("Explaining", len(items) * len(methods)) as advance:
+    with progress("Explaining", len(items) * len(methods)) as bar:
         for name, item in items:
             try:
                 example = network.example(item)
@@ -277,7 +277,7 @@ def _pictures(
             class_id = chosen_class(network, example, label)
             for method in methods:
                 explanation = bound(method, layer)(network, example, class_id)
-                advance()
+                bar.advance()
                 target = target_of(name, method)
                 written = _write(network, item, example, explanation, target) if target else []
                 if as_json:
@@ -349,8 +349,8 @@ def _report(
 
     if not path.parent.is_dir():  # said now, and not after all the work
         fail(f"{path}: there is no folder {path.parent}; make it, or name another", 2)
-    with progress("Comparing", len(items)) as advance:
-        comparison = compare(network, items, methods or list(METHODS), label, layer, advance)
+    with progress("Comparing", len(items)) as bar:
+        comparison = compare(network, items, methods or list(METHODS), label, layer, bar.advance)
     write_report(comparison, shlex.join(["triptych", *sys.argv[1:]]), path)
     return comparison
 

@@ -7,8 +7,21 @@ from typing import Any
 PATIENCE_SECONDS = 2.0  # a shorter wait needs no progress shown
 
 
+class Bar:
+    def __init__(self, shown: Any, title: str, total: int | None) -> None:
+        self._shown = shown
+        self._task = shown.add_task(title, total=total)
+
+    def begin(self, total: int) -> None:
+        """For who knows only later how much there is."""
+        self._shown.update(self._task, total=total)
+
+    def advance(self, count: int = 1) -> None:
+        self._shown.advance(self._task, count)
+
+
 @contextmanager
-def progress(title: str, total: int | None) -> Iterator[Any]:
+def progress(title: str, total: int | None = None) -> Iterator[Bar]:
     """Shown to a person alone, and only if it takes long."""
     from threading import Timer
 
@@ -22,12 +35,11 @@ def progress(title: str, total: int | None) -> Iterator[Any]:
         redirect_stdout=False,
         disable=not console.is_terminal,
     )
-    task = shown.add_task(title, total=total)
     late = Timer(PATIENCE_SECONDS, shown.start)
     late.daemon = True
     late.start()
     try:
-        yield lambda: shown.advance(task)
+        yield Bar(shown, title, total)
     finally:
         late.cancel()
         shown.stop()
