@@ -69,6 +69,8 @@ class Crew:
     def __init__(self, job: Job, folder: Path, inputs: int, account: Account) -> None:
         self._job, self._folder, self._account = job, folder, account
         self._careful = threading.Lock()
+        self._changing = threading.Lock()
+        self._ended = False
         threads = job.machine.threads or thread_budget()
         # One more than lanes: while it decodes, none of them waits for who hands its results on.
         first = _Process(job, folder, threads + 1)
@@ -127,7 +129,9 @@ class Crew:
                     thread.join()
 
     def end(self) -> None:
-        for process in self._all:
+        with self._changing:
+            self._ended = True
+        for process in self._all:  # to which none is added any more
             process.end()
 
     def rows(self, process: "_Process", thread: int, table: pa.Table) -> pa.Table:
@@ -138,12 +142,14 @@ class Crew:
         # Others' inputs may have ended it: those of a process that has no others tell.
         with self._careful:
             alone = _Process(self._with_threads(1), self._folder, 1)
-            self._all.append(alone)
+            with self._changing:
+                if self._ended:
+                    raise BatchError("the run has ended")
+                self._all.append(alone)
             try:
                 return self._one_by_one(alone, table)
             finally:
                 alone.end()
-                self._all.remove(alone)
 
     def _one_by_one(self, alone: "_Process", table: pa.Table) -> pa.Table:
         try:
