@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from triptych.console import fail, hint
+from triptych.console import OWN_PROCESS, fail, hint
 from triptych.machine import machine
 from triptych.progress import progress
 
@@ -26,6 +26,7 @@ LEFT_OUT = 3  # examples that it names
 
 
 def command(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(metavar="MODEL", help="A name in the repository, or a version's folder."),
@@ -61,6 +62,10 @@ def command(
     on these; or else on all of the data.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if context.obj is OWN_PROCESS:
+        from serving.lean import leave_out_training
+
+        leave_out_training()
     try:
         from pipelines.batch.errors import BatchError
         from pipelines.batch.options import Rows

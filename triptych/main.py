@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from serving.lean import import_less
 from triptych import (
     batch,
     bench,
@@ -28,6 +29,7 @@ class _App(typer.Typer):
     """Called, as the installed command is, it has the process to itself; invoked by a test, not."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
+        import_less()
         return super().__call__(*arguments, obj=OWN_PROCESS, **options)
 
 
