@@ -81,7 +81,4 @@ async def _start(nice: int) -> asyncio.subprocess.Process:
         env=os.environ | {"PYTHONPATH": path},
         stdin=asyncio.subprocess.PIPE,  # whose end is the process's
         stdout=asyncio.subprocess.PIPE,
-        # Ctrl-C is the server's. In a session of its own, Linux would give it as much of the
-        # processors as the whole server, whatever its priority (sched(7), autogroup).
-        process_group=0,
     )

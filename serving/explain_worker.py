@@ -111,6 +111,9 @@ def _read(source: BinaryIO) -> Job | None:
 
 
 def main() -> None:
+    # Ctrl-C is the server's. In a session of its own, Linux would give it as much of the processors
+    # as the whole server, whatever its priority (sched(7), autogroup).
+    os.setpgid(0, 0)
     nice = int(sys.argv[1])
     stand_back() if nice == LOADING_NICE else give_way(nice)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

@@ -1,4 +1,4 @@
-"""Leaves out of a process what libraries import on the chance that it is wanted: seconds of a start.
+"""Leaves out of a process what libraries import on the chance that it is wanted, for seconds.
 
 TensorFlow imports Keras where it is installed and all that its public names stand for, and Keras
 all that it can work with: pandas, scikit-learn, Matplotlib. None of it runs in a server; in a batch
@@ -102,4 +102,3 @@ class _AtFirstUse(Loader):
             return module.__dict__[name]
 
         module.__dict__.update(__getattr__=find, __dir__=lambda: sorted(run()))  # PEP 562
-

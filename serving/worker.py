@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
+import uvloop
+
 from serving.errors import TriptychError
 from serving.lean import leave_out_training
 from serving.observability import share_metrics
@@ -35,7 +37,7 @@ def work(order: dict[str, Any], said: TextIO) -> int:
             said.write(f"{json.dumps(what)}\n")
 
     try:
-        asyncio.run(_serve(settings, lambda ready: say({"ready": ready})))
+        uvloop.run(_serve(settings, lambda ready: say({"ready": ready})))
     except (TriptychError, OSError) as error:
         if said.closed:
             logger.error("%s", error)

@@ -17,10 +17,12 @@ PAGE = (ROOT / "docs/serving.md").read_text()
 PATIENCE_SECONDS = 120
 
 PROGRAM = """
-import asyncio
+import uvloop
+from serving.lean import leave_out_training
+leave_out_training()
 from serving.server import serve
 from serving.settings import Settings
-asyncio.run(serve(Settings(), lambda ready: print(ready.grpc_port, ready.http_port, flush=True)))
+uvloop.run(serve(Settings(), lambda ready: print(ready.grpc_port, ready.http_port, flush=True)))
 """
 
 

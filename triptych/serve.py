@@ -42,6 +42,7 @@ def command(
     """
     import asyncio
 
+    import uvloop
     from pydantic import ValidationError
 
     from serving.errors import TriptychError
@@ -76,6 +77,9 @@ def command(
         typer.echo(f"call it: triptych classify FILE... --server localhost:{ready.grpc_port}")
 
     try:
-        asyncio.run((serve if settings.workers == 1 else supervise)(settings, on_ready))
+        if settings.workers == 1:
+            uvloop.run(serve(settings, on_ready))
+        else:
+            asyncio.run(supervise(settings, on_ready))
     except (TriptychError, OSError) as error:
         fail(error)

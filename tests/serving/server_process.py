@@ -21,11 +21,13 @@ DEFAULTS = {
     "cache": None,
 }
 PROGRAM = """
-import asyncio
+import uvloop
+from serving.lean import leave_out_training
+leave_out_training()
 from serving.server import serve
 from serving.settings import Settings
 
-asyncio.run(serve(Settings(), lambda ready: print(ready.grpc_port, flush=True)))
+uvloop.run(serve(Settings(), lambda ready: print(ready.grpc_port, flush=True)))
 """
 
 

@@ -18,7 +18,9 @@ END_SECONDS = 60
 
 # Prints a line once it is ready and one once it has ended, and then lives on, if it is told to.
 PROGRAM = """
-import asyncio, sys
+import asyncio, sys, uvloop
+from serving.lean import leave_out_training
+leave_out_training()
 from serving.server import serve
 from serving.settings import Settings
 
@@ -27,7 +29,7 @@ async def main():
     print("ended", flush=True)
     await asyncio.sleep(float(sys.argv[1]))
 
-asyncio.run(main())
+uvloop.run(main())
 """
 
 
