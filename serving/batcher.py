@@ -7,6 +7,7 @@ load the batches fill by themselves: latency when it is quiet, throughput when i
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -63,6 +64,7 @@ class Batcher:
         self._running: set[Batch] = set()
         self._in_line: Batch | None = None  # of those that run: it waits for the first lane to end
         self._wake: asyncio.Handle | None = None
+        self._wake_at = -math.inf  # of the clock that is asked here: uvloop's own has milliseconds
         self._closing = False
         self._changed = asyncio.Event()  # something ended or left, which only `close` waits for
 
@@ -85,7 +87,7 @@ class Batcher:
         pieces = self._split(inputs)
         self._queue.require_room(sum(rows for _, rows in pieces))
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = time.monotonic()
         if timeout_seconds is None:
             timeout_seconds = self.batching.queue_timeout_seconds
         expires_at = now + timeout_seconds
@@ -137,14 +139,10 @@ class Batcher:
         return tuple([(name, v.shape[1:], v.dtype) for name, v in call.inputs.items()])
 
     def _schedule(self, loop: asyncio.AbstractEventLoop, expires_at: float) -> None:
-        # Not at once: calls of the same turn of the loop should share a batch. A later wake-up
-        # is replaced, since this call may have filled a batch.
         if len(self._running) <= self._executor.lanes:
-            if isinstance(self._wake, asyncio.TimerHandle):
-                self._wake.cancel()
-                self._wake = None
-            if self._wake is None:
-                self._wake = loop.call_soon(self._dispatch)
+            # Not at once: calls of the same turn of the loop should share a batch. A later wake-up
+            # is replaced, since this call may have filled a batch.
+            self._wake_by(loop, -math.inf)
         elif expires_at < math.inf:  # else the end of a batch is early enough
             self._wake_by(loop, expires_at)
 
@@ -153,7 +151,7 @@ class Batcher:
             self._wake.cancel()
             self._wake = None
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = time.monotonic()
         in_line = self._in_line.calls if self._in_line else ()
         late = [call for call in in_line if call.expires_at <= now]
         for call in [*late, *self._queue.expire(now)]:
@@ -231,12 +229,16 @@ class Batcher:
             self._changed.set()
 
     def _wake_by(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
-        if isinstance(self._wake, asyncio.TimerHandle) and self._wake.when() <= when:
-            return
-        if self._wake is None or isinstance(self._wake, asyncio.TimerHandle):
-            if self._wake is not None:
-                self._wake.cancel()
-            self._wake = loop.call_at(when, self._dispatch)
+        if self._wake is not None:
+            if self._wake_at <= when:
+                return
+            self._wake.cancel()
+        self._wake_at = when
+        delay = when - time.monotonic()
+        if delay > 0:
+            self._wake = loop.call_later(delay, self._dispatch)
+        else:
+            self._wake = loop.call_soon(self._dispatch)
 
     def _answer(self, run: Run) -> None:
         if run.error is not None:

@@ -13,10 +13,14 @@ def require_inputs(inputs: int, most: int) -> None:
     if not inputs:
         raise InvalidInput("the request has no inputs: send at least one")
     if inputs > most:
-        raise InvalidInput(
-            f"the request has {inputs} inputs, and {most} are allowed: send several requests, or "
-            "raise TRIPTYCH_MAX_INPUTS_PER_REQUEST"
-        )
+        raise InvalidInput(f"the request has {inputs} inputs, and {allowed(most)}")
+
+
+def allowed(most: int) -> str:
+    """The end of a refusal of more inputs: one alone may be all that a call is for."""
+    if most == 1:
+        return "one is allowed: send several requests"
+    return f"{most} are allowed: send several requests, or raise TRIPTYCH_MAX_INPUTS_PER_REQUEST"
 
 
 def require_in_range(top_k: int, min_score: float) -> None:

@@ -79,7 +79,7 @@ class _Classify:
             require_in_range(top_k, min_score)
             with self._engine.acquire(model, number, label):
                 pass  # what cannot be answered need not be read
-            items = await read_inputs(request, self._max_inputs, self._max_bytes)
+            items = await read_inputs(request, self._max_inputs, self._max_bytes, PARAMETERS)
             require_inputs(len(items), self._max_inputs)
             classification = await self._engine.classify(
                 model=model,

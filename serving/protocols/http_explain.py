@@ -74,7 +74,7 @@ def router(
             number, label = version_or_label(version)
             with engine.acquire(model, number, label):
                 pass  # what cannot be answered need not be read
-            items = await read_inputs(request, 1, settings.max_request_bytes)
+            items = await read_inputs(request, 1, settings.max_request_bytes, PARAMETERS)
             if len(items) != 1:
                 raise InvalidInput("the request has no input: send one")
             explained = await explain(

@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from serving.engine import Item
 from serving.errors import InvalidInput
-from serving.protocols.classification import require_inputs
+from serving.protocols.classification import allowed, require_inputs
 from serving.protocols.http_refusals import shown
 
 RAW_KINDS = ("image/", "audio/", "text/plain", "application/octet-stream", "application/ogg")
@@ -58,8 +58,11 @@ BODY = {
 }
 
 
-async def read_inputs(request: Request, most_inputs: int, most_bytes: int) -> list[Item]:
+async def read_inputs(
+    request: Request, most_inputs: int, most_bytes: int, parameters: Collection[str]
+) -> list[Item]:
     """
+    Args:   parameters: of the query, which some will send as fields of the form.
     Raises: InvalidInput if it cannot be told what they are; HTTPException 415 if it comes as
             nothing that is read here.
     """
@@ -69,7 +72,7 @@ async def read_inputs(request: Request, most_inputs: int, most_bytes: int) -> li
         )
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await _form(request, most_inputs, most_bytes)
+        return await _form(request, most_inputs, most_bytes, parameters)
     if kind == "application/json":
         body = await request.body()
         if len(body) < LARGE_JSON_BYTES:
@@ -81,9 +84,11 @@ async def read_inputs(request: Request, most_inputs: int, most_bytes: int) -> li
     return [body] if body else []
 
 
-async def _form(request: Request, most_inputs: int, most_bytes: int) -> list[Item]:
+async def _form(
+    request: Request, most_inputs: int, most_bytes: int, parameters: Collection[str]
+) -> list[Item]:
     try:
-        form = await _Form(request, most_inputs, most_bytes).parse()
+        form = await _Form(request, most_inputs, most_bytes, parameters).parse()
     except MultiPartException as error:
         raise InvalidInput(
             f"the form cannot be read ({error.message.rstrip('.')}): {KINDS}"
@@ -110,25 +115,34 @@ class _Form(MultiPartParser):
 
     spool_max_size = 0  # never to disk
 
-    def __init__(self, request: Request, most_inputs: int, most_bytes: int) -> None:
+    def __init__(
+        self, request: Request, most_inputs: int, most_bytes: int, parameters: Collection[str]
+    ) -> None:
         super().__init__(
             request.headers,
             request.stream(),
-            max_files=most_inputs,
-            max_fields=most_inputs,
+            max_files=most_inputs + 1,  # of which one is refused here, in words of our own
+            max_fields=most_inputs + 1,
             max_part_size=most_bytes,
         )
         self._inputs = 0
         self._most_inputs = most_inputs
+        self._parameters = parameters
 
-    def on_part_begin(self) -> None:
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        part = self._current_part
+        if part.file is None and part.field_name in self._parameters:
+            raise InvalidInput(
+                f"the form's field {shown(part.field_name)} is no input: send it in the address, "
+                f"as ?{part.field_name}=..."
+            )
         self._inputs += 1
         if self._inputs > self._most_inputs:
             raise InvalidInput(
-                f"the form has more than {self._most_inputs} inputs: send several requests, or "
-                "raise TRIPTYCH_MAX_INPUTS_PER_REQUEST"
+                f"the form has more than {self._most_inputs} of files and texts, and "
+                f"{allowed(self._most_inputs)}"
             )
-        super().on_part_begin()
 
 
 def _json(body: bytes, most_inputs: int) -> list[Item]:

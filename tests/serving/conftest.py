@@ -4,6 +4,7 @@ Weights are random numbers of a seed, so that two versions of a model can be tol
 the tests of manager and watcher begin with; their fakes are in manager_fakes.py.
 """
 
+import asyncio
 import hashlib
 import io
 import shutil
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import soundfile
+import uvloop
 from google.protobuf import json_format
 from PIL import Image
 
@@ -29,6 +31,11 @@ LABELS = {
     "audio": ["low", "middle", "high"],
     "text": ["good", "bad"],
 }
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """A server's own."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 class Tiny:

@@ -139,6 +139,12 @@ async def test_bad_json_inputs_are_told_apart(client, tiny) -> None:
         ("text", {"json": {"inputs": []}}, 400, ["no inputs"]),
         ("text", {"json": {"inputs": ["x"] * 9}}, 400, ["9 inputs", "8 are allowed"]),
         ("text", {"files": [("file", b"x")] * 9}, 400, ["more than 8", "TRIPTYCH_MAX_INPUTS"]),
+        (
+            "text",
+            {"data": {"top_k": "1"}, "files": [("file", b"x")]},
+            400,
+            ["'top_k' is no input", "?top_k="],
+        ),
         ("text", {"content": b"x" * 1001}, 400, ["input 0: ", "1,001 characters"]),
         ("text?top_k=0", {"content": b"x"}, 400, ["top_k is 0"]),
         ("text?top_k=many", {"content": b"x"}, 400, ["query top_k is 'many'"]),
@@ -182,6 +188,22 @@ async def test_what_cannot_be_answered_says_why(client, path, options, status, t
     answer = await post(client, f"/v1/classify/{path}", **options)
     assert answer.status_code == status
     assert answer.json().keys() == {"error"}
+    for words in told:
+        assert words in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"data": {"method": "cam"}, "files": [("file", b"x")]}, ["'method'", "?method="]),
+        ({"files": [("file", b"x")] * 2}, ["more than 1", "one is allowed"]),
+        ({"json": {"inputs": ["x", "y"]}}, ["2 inputs", "one is allowed"]),
+    ],
+    ids=lambda value: "",
+)
+async def test_one_input_is_explained_at_a_time(client, options, told) -> None:
+    answer = await post(client, "/v1/explain/text", **options)
+    assert answer.status_code == 400
     for words in told:
         assert words in answer.json()["error"]
 
