@@ -75,12 +75,13 @@ class _Alone(Loader):
             self._loader.exec_module(module)
         finally:
             for name in hidden:
-                del sys.modules[name]
+                sys.modules.pop(name, None)
 
 
 class _AtFirstUse(Loader):
     """A module that runs when one of its names is asked for. Python's own LazyLoader also runs it
-    for those that each module has, and before 3.12 is not safe where two threads ask."""
+    for those that each module has, as inspect does, and is not safe in 3.11.7 where two threads
+    ask."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
