@@ -24,7 +24,8 @@ KERAS_CAN_WORK_WITH = ("matplotlib", "pandas", "sklearn")
 def import_less() -> None:
     """Of this process, for good: TensorFlow's public names are looked up where they are used, and
     Keras does not find what it works with. What is imported stays, and all can be imported."""
-    sys.meta_path.insert(0, _ImportingLess())
+    if not any(isinstance(finder, _ImportingLess) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _ImportingLess())
 
 
 def leave_out_training() -> None:

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 INTERPRETER_SECONDS = 0.2e-3  # that an input holds the interpreter (py-spy --gil; 32x32 JPEGs)
 MOST_HELD = 0.25  # of its time: beyond that, threads wait for each other
-WORTH_SECONDS = 30.0  # of computing: another process takes some six to be ready
+WORTH_SECONDS = 30.0  # of computing: another process takes a few to be ready
 LONG = 10_000  # inputs, for which a process of its own is started at all
 
 
