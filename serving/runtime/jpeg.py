@@ -10,6 +10,7 @@ PLAIN = ("Gray", "YCbCr")  # RGB and CMYK have markers of Adobe's, which Pillow 
 START = b"\xff\xd8\xff"
 APP1 = b"\xff\xe1"  # Exif or XMP, which may ask to turn the picture; no compressed data has it
 REDUCTIONS = (8, 4, 2)
+BLOCK = 8  # pixels, which a JPEG can be decoded to any eighth of
 
 
 def decode_plain(
@@ -29,6 +30,8 @@ def decode_plain(
         if at_least is not None:
             fits = min(height, width) // at_least
             reduction = next((n for n in REDUCTIONS if fits >= n), 1)
+            if reduction > 1 and min(height, width) <= BLOCK:
+                return None  # several reductions round to the same size
             height, width = -(-height // reduction), -(-width // reduction)
         picture: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
             data, "RGB", min_height=height, min_width=width
