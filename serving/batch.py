@@ -69,6 +69,7 @@ class Batch:
         self, calls: list[Call], *, batched: bool, sizes: Sequence[int], alone: bool, threads: int
     ) -> None:
         self.calls = calls
+        self.rows = sum(call.rows for call in calls)
         self.threads = threads
         self._batched = batched
         self._sizes = sizes if batched else ()

@@ -106,13 +106,22 @@ class BatchQueue(Generic[Item]):
                 expired.append(item)
         return expired
 
-    def next_batch(self, now: float, flush: bool = False) -> list[Item]:
-        """The batch that is due, or nothing. `flush`: whatever waits is due."""
+    @property
+    def items(self) -> int:
+        """That wait, whatever their rows."""
+        return len(self._places)
+
+    def next_batch(self, now: float, flush: bool = False, most: int | None = None) -> list[Item]:
+        """The batch that is due, or nothing.
+
+        Args: flush: whatever waits is due.
+              most: rows, if fewer than a batch holds; an item of more is taken alone.
+        """
         due = [lanes for lanes in self._buckets.values() if flush or self._due_at(lanes) <= now]
         if not due:
             return []
         lanes = due[0] if len(due) == 1 else min(due, key=_first_to_go)
-        batch = self._fill(lanes)
+        batch = self._fill(lanes, self.max_batch_size if most is None else most)
         for item in batch:
             self.remove(item)
         return batch
@@ -136,14 +145,13 @@ class BatchQueue(Generic[Item]):
         place = self._places.get(item)
         return place is not None and place.number == number
 
-    def _fill(self, lanes: dict[int, dict[Item, _Place]]) -> list[Item]:
+    def _fill(self, lanes: dict[int, dict[Item, _Place]], room: int) -> list[Item]:
         """From the first on, as long as they fit: none is overtaken for being large."""
         batch: list[Item] = []
-        room = self.max_batch_size
         for priority in sorted(lanes):
             for item, place in lanes[priority].items():
                 room -= place.rows
-                if room < 0:
+                if room < 0 and batch:
                     return batch
                 batch.append(item)
         return batch

@@ -146,7 +146,8 @@ class Batcher:
         elif expires_at < math.inf:  # else the end of a batch is early enough
             self._wake_by(loop, expires_at)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, answered: int = 0) -> None:
+        """answered: rows of a batch that has just ended."""
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
@@ -162,7 +163,8 @@ class Batcher:
             if due is None or (due > now and not self._closing):
                 break
             # Not in line and on a lane in one go: another model may be about to ask.
-            if not self._begin(loop, now, may_stand_in_line=not begun):
+            most = self._most_rows(answered)
+            if not self._begin(loop, now, most, may_stand_in_line=not begun):
                 break
             begun = True
         wake_at = self._queue.wake_at()
@@ -176,14 +178,17 @@ class Batcher:
         if wake_at is not None:
             self._wake_by(loop, wake_at)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, now: float, may_stand_in_line: bool) -> bool:
+    def _begin(
+        self, loop: asyncio.AbstractEventLoop, now: float, most: int, may_stand_in_line: bool
+    ) -> bool:
         """A batch, if it may: on a lane, or in line for one, which then need not wait for the loop.
 
         A call that is alone has the threads of all lanes, for the sake of its latency.
         """
         lanes, threads = self._executor.lanes, self._executor.threads
-        waiting, most = len(self._queue), self._queue.max_batch_size
-        alone = not self._running and waiting <= most and self._budget.idle
+        waiting = len(self._queue)
+        is_all = waiting <= most or self._queue.items == 1
+        alone = is_all and not self._running and self._budget.idle
         if len(self._running) < lanes:
             threads *= lanes if alone else 1
             if not self._budget.take(threads, self._dispatch):
@@ -192,7 +197,7 @@ class Batcher:
             return False
         else:
             threads = 0  # until it takes over those of the batch that ends
-        calls = self._queue.next_batch(now, flush=self._closing)
+        calls = self._queue.next_batch(now, flush=self._closing, most=most)
         if not calls:
             self._budget.give_back(threads)
             return False
@@ -208,6 +213,21 @@ class Batcher:
             loop.call_soon(self._ended, batch, [Run([call], [], lost, 0, 0.0) for call in calls])
         return True
 
+    def _most_rows(self, answered: int) -> int:
+        """Of the next batch: each lane's share of what is here, half to compute, half to gather.
+
+        If one took all, the other lanes had nothing to do; and then all callers were answered, and
+        sent their next, at once. Those just `answered` count as still here, as they come again.
+        Who waits for full batches gets them full. A power of two, rounded up: an executor prepares
+        itself anew where one batch has another size than the last.
+        """
+        most = self.batching.max_batch_size
+        if self.batching.batch_timeout_seconds:
+            return most
+        rows = len(self._queue) + sum(batch.rows for batch in self._running) + answered
+        share = math.ceil(rows / (2 * self._executor.lanes))
+        return min(most, 1 << (share - 1).bit_length())
+
     def _run(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
         """In a thread."""
         runs = batch.run(self._executor)
@@ -222,7 +242,9 @@ class Batcher:
             self._in_line = None
         try:
             self._budget.give_back(threads)
-            self._dispatch()  # first: a lane that is idle costs more than callers that wait
+            self._dispatch(
+                batch.rows
+            )  # first: a lane that is idle costs more than callers that wait
         finally:
             for run in runs:
                 self._answer(run)

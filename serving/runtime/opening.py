@@ -31,9 +31,10 @@ PACKAGES = ("triptych", "openvino", "tensorflow", "tensorflow-cpu")  # the last 
 AGREEMENT = 1e-4  # between executors; of numbers over 1, relative
 BF16_SCORE_TOLERANCE = 0.01
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-BATCH_COST_SECONDS = 0.0001  # of a batch beyond its computing: queue, thread, answers
+BATCH_COST_SECONDS = 0.0005  # of a batch beyond its computing: queue, thread, answers
 GOOD_ENOUGH = 1.03  # a smaller batch wins where it takes no longer an example than this
 RUN_SECONDS = 0.05  # a measurement goes on for so long
+ROUNDS = 3  # of all sizes, if there is time: what else runs here comes and goes
 
 
 class Wish(NamedTuple):
@@ -215,23 +216,30 @@ class _Opening:
 
     def _measure(self, executor: Executor, seconds: float) -> dict[int, float]:
         """Examples a second, by batch size, as far as the time goes."""
-        speeds: dict[int, float] = {}
+        runs: dict[int, float] = {}  # the quickest of each size, in seconds
         if not self._probes:
-            return speeds
-        ends = time.perf_counter() + seconds
-        sizes = BATCH_SIZES if self._endpoint.batched else (1,)
+            return {}
+        began = time.perf_counter()
+        ends = began + seconds
+        sizes = [size for size in BATCH_SIZES if size <= self._wish.max_batch_size]
+        if not self._endpoint.batched:
+            sizes = [1]
         for size in sizes:
-            if size > self._wish.max_batch_size:
+            if time.perf_counter() + 4 * runs.get(size // 2, 0.0) > ends:
                 break
-            last = size // 2 / speeds[size // 2] if size // 2 in speeds else 0.0
-            if time.perf_counter() + 4 * last > ends:
+            runs[size] = _seconds_a_run(executor, self._batch_of(size))
+        round_seconds = time.perf_counter() - began
+        for _ in range(ROUNDS - 1):
+            if time.perf_counter() + round_seconds > ends:
                 break
-            batch = {
-                name: np.repeat(value, size, axis=0) if size > 1 else value
-                for name, value in self._probes[0].items()
-            }
-            speeds[size] = size * executor.lanes / _seconds_a_run(executor, batch)
-        return speeds
+            for size in runs:
+                runs[size] = min(runs[size], _seconds_a_run(executor, self._batch_of(size)))
+        return {size: size * executor.lanes / run for size, run in runs.items()}
+
+    def _batch_of(self, size: int) -> Tensors:
+        if size == 1:
+            return self._probes[0]
+        return {name: np.repeat(value, size, axis=0) for name, value in self._probes[0].items()}
 
     def _best_batch_size(self, speeds: dict[int, float]) -> int:
         if not self._endpoint.batched:

@@ -102,8 +102,8 @@ async def call(batcher, numbers, shape=(2,), rows=1, **how):
     return tasks
 
 
-async def busy(batcher, executor):
-    """Has the batcher run one example, number 0."""
-    (first,) = await call(batcher, [0])
+async def busy(batcher, executor, rows=1):
+    """Has the batcher run one call, number 0. With one lane, as many rows share the next batch."""
+    (first,) = await call(batcher, [0], rows=rows)
     await executor.began.acquire()
     return first

@@ -65,6 +65,16 @@ def test_rows_and_not_items_fill_a_batch():
     assert waiting.next_batch(0.0) == [2, 3]
 
 
+def test_a_batch_may_be_asked_to_be_smaller():
+    waiting = queue(max_batch_size=8, batch_timeout_seconds=0.0)
+    for item, rows in enumerate([5, 2, 2, 1]):
+        waiting.put(item, "a", 0.0, rows=rows)
+    assert waiting.items == 4
+    assert waiting.next_batch(0.0, most=4) == [0]  # larger, and so alone
+    assert waiting.next_batch(0.0, most=4) == [1, 2]
+    assert waiting.items == 1
+
+
 def test_what_no_batch_holds_is_the_callers_mistake():
     waiting = queue(max_batch_size=4)
     with pytest.raises(ValueError, match="5 rows in a batch of 4"):

@@ -13,7 +13,16 @@ import pytest
 
 from serving.batcher import Batcher, Batching
 from serving.errors import QueueFull
-from tests.serving.batcher_fakes import Executor, Immediate, busy, call, example, is_answer
+from tests.serving.batcher_fakes import (
+    Executor,
+    Immediate,
+    busy,
+    call,
+    example,
+    is_answer,
+)
+
+FULL = 3600.0  # seconds that a test does not wait: until then only full batches run
 
 
 async def test_idle_begins_at_once_and_busy_gathers():
@@ -53,12 +62,45 @@ async def test_a_lone_call_is_not_copied():
     await batcher.close()
 
 
-async def test_callers_that_are_ready_together_share_the_first_batch():
-    executor = Executor()
+@pytest.mark.parametrize(
+    ("lanes", "shares"),
+    [(1, [[0, 1, 2, 3], [4, 5, 6, 7]]), (2, [[0, 1], [2, 3], [4, 5], [6, 7]])],
+)
+async def test_callers_are_shared_out_to_all_lanes_half_to_compute_and_half_to_gather(
+    lanes, shares
+):
+    executor = Executor(lanes=lanes)
     batcher = Batcher(executor, Batching())
+    tasks = await call(batcher, range(8))
+    for _ in range(lanes):
+        await executor.began.acquire()
+    assert sorted(executor.batches) == shares[:lanes]
+    for _ in shares:  # the others follow one by one
+        executor.let_go()
+        await executor.began.acquire()
+        if len(executor.batches) == len(shares):
+            break
+    executor.let_go(lanes)
+    await asyncio.gather(*tasks)
+    assert sorted(executor.batches) == shares
+    await batcher.close()
+
+
+async def test_a_call_of_many_rows_is_not_shared_out():
+    executor = Executor(lanes=2)
+    batcher = Batcher(executor, Batching(max_batch_size=8))
     executor.let_go()
+    assert (await batcher.predict(example(1, rows=8))).batch_size == 8
+    assert executor.alone == [True]
+    await batcher.close()
+
+
+async def test_who_waits_for_full_batches_gets_them_full():
+    executor = Executor(lanes=2)
+    batcher = Batcher(executor, Batching(max_batch_size=4, batch_timeout_seconds=FULL))
+    executor.let_go(2)
     await asyncio.gather(*await call(batcher, range(8)))
-    assert executor.batches == [list(range(8))]
+    assert sorted(executor.batches) == [[0, 1, 2, 3], [4, 5, 6, 7]]
     await batcher.close()
 
 
@@ -107,7 +149,7 @@ async def test_several_inputs_stay_together():
     def sums(inputs):
         return {"sum": inputs["a"] + inputs["b"].sum(axis=1)}
 
-    batcher = Batcher(Immediate(sums), Batching())
+    batcher = Batcher(Immediate(sums), Batching(max_batch_size=10, batch_timeout_seconds=FULL))
 
     def inputs(n, rows):
         return {"a": np.full(rows, n, np.int64), "b": np.full((rows, 3), 10 * n, np.int64)}
@@ -123,12 +165,12 @@ async def test_several_inputs_stay_together():
 async def test_urgent_calls_go_first():
     executor = Executor()
     batcher = Batcher(executor, Batching(max_batch_size=3))
-    first = await busy(batcher, executor)
+    first = await busy(batcher, executor, rows=3)
     usual = await call(batcher, [1, 2], priority=0)
     urgent = await call(batcher, [3, 4], priority=-1)
     executor.let_go(3)
     await asyncio.gather(first, *usual, *urgent)
-    assert executor.batches == [[0], [3, 4, 1], [2]]
+    assert executor.batches[1:] == [[3, 4, 1], [2]]
     await batcher.close()
 
 
@@ -210,13 +252,9 @@ async def test_a_call_that_is_alone_has_all_threads():
     batcher = Batcher(executor, Batching(max_batch_size=2))
     first = await busy(batcher, executor)
     others = await call(batcher, [1, 2, 3])
-    executor.let_go(3)
+    executor.let_go(4)
     await asyncio.gather(first, *others)
-    assert dict(zip(map(tuple, executor.batches), executor.alone, strict=True)) == {
-        (0,): True,
-        (1, 2): False,
-        (3,): False,
-    }
+    assert executor.alone == [True, False, False, False]
     await batcher.close()
 
 
@@ -258,7 +296,7 @@ async def test_time_is_accounted_for():
 async def test_a_full_queue_refuses_at_once_and_whole():
     executor = Executor()
     batcher = Batcher(executor, Batching(max_queue_size=4))
-    first = await busy(batcher, executor)
+    first = await busy(batcher, executor, rows=4)
     rest = await call(batcher, [1, 2, 3])
     with pytest.raises(QueueFull, match=r"3 inputs are waiting.*max_queue_size"):
         await batcher.predict(example(4, rows=2))

@@ -28,7 +28,7 @@ def poisoned_by(number):
 
 async def test_bad_example_fails_only_itself():
     executor = Executor(wrong=poisoned_by(2))
-    batcher = Batcher(executor, Batching())
+    batcher = Batcher(executor, Batching(max_batch_size=4, batch_timeout_seconds=3600))
     tasks = await call(batcher, range(4))
     executor.let_go(5)
     await asyncio.wait(tasks)

@@ -105,7 +105,7 @@ async def test_close_waits_for_threads_that_another_model_holds():
     closing = asyncio.create_task(closed.close())
     await asyncio.sleep(0)
     assert not closing.done()
-    house.let_go(1)
+    house.let_go(2)
     async with asyncio.timeout(PATIENCE):
         await closing
     assert [is_answer(await task, n) for n, task in enumerate(waiting, start=1)] == [True, True]

@@ -128,17 +128,21 @@ async def test_a_request_is_taken_whole_or_not_at_all(house) -> None:
     await house.classify("0", "1")
 
 
-async def test_a_request_alone_may_be_larger_than_the_queue(house) -> None:
+async def test_a_request_alone_may_be_larger_than_the_queue() -> None:
+    house = House(Batching(max_batch_size=1, max_queue_size=4))
+    await house.serve("digits")
     executor = house.executors["digits"]
     executor.may_compute.clear()
     asked = asyncio.create_task(house.classify(*"012" * 5))
     await executor.began.wait()
     async with asyncio.timeout(10):
         batcher = house.loaded["digits"].batcher
-        for _ in iter(lambda: sum(map(len, executor.batches)) + len(batcher) < 4, False):
-            await asyncio.sleep(0)  # until one more would be too many
+        # One runs, one stands in line, two wait: one more would be too many.
+        for _ in iter(lambda: len(batcher) < 2, False):
+            await asyncio.sleep(0)
     executor.may_compute.set()
     assert [r[0].class_id for r in (await asked).results] == [0, 1, 2] * 5
+    await house.close()
 
 
 async def test_the_model_s_own_queue_counts() -> None:

@@ -30,16 +30,16 @@ def statistics(house):
     return house.engine.statistics("digits")[1]
 
 
-async def busy(house):
+async def busy(house, rows=1):
     """A call that the executor holds."""
     executor(house).may_compute.clear()
-    task = asyncio.create_task(house.infer("predict", examples=np.array([0])))
+    task = asyncio.create_task(house.infer("predict", examples=np.zeros(rows, int)))
     await executor(house).began.wait()
     return task
 
 
 async def test_tensors_of_the_default_endpoint_share_batches(house) -> None:
-    first = await busy(house)
+    first = await busy(house, rows=4)
     rest = [
         asyncio.create_task(house.infer("predict", examples=np.array(numbers)))
         for numbers in ([1], [2, 0], [1])
@@ -47,9 +47,9 @@ async def test_tensors_of_the_default_endpoint_share_batches(house) -> None:
     await asyncio.sleep(0)
     executor(house).may_compute.set()
     answers = await asyncio.gather(first, *rest)
-    assert executor(house).batches == [[0], [1, 2, 0, 1]]
+    assert executor(house).batches == [[0, 0, 0, 0], [1, 2, 0, 1]]
     classes = [answer.outputs["scores"].argmax(-1).tolist() for answer in answers]
-    assert classes == [[0], [1], [2, 0], [1]]
+    assert classes == [[0, 0, 0, 0], [1], [2, 0], [1]]
     answer = answers[2]
     assert (answer.model, answer.version, answer.endpoint) == ("digits", 1, "predict")
     assert answer.outputs.keys() == {"logits", "scores"}

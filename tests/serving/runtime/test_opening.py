@@ -180,6 +180,18 @@ def test_the_best_batch_is_the_smallest_of_the_fastest(house, seconds, best) -> 
     assert report.best_batch_size == best
 
 
+def test_a_size_that_was_disturbed_is_measured_again(house) -> None:
+    """By whatever else ran on the machine in the first second and a half."""
+
+    def seconds(rows):
+        disturbed = rows > 4 and house.now < 1.5
+        return (0.01 + rows / 1e4) * (9 if disturbed else 1)
+
+    house.add("tensorflow", seconds=seconds)
+    _, report = house.open(Wish("tensorflow", seconds=100))
+    assert report.best_batch_size == 32
+
+
 def test_no_batch_is_larger_than_it_may_be(house) -> None:
     house.add("tensorflow", seconds=lambda rows: 0.01)
     _, report = house.open(Wish("tensorflow", max_batch_size=5, seconds=100))
