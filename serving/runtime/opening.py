@@ -6,6 +6,7 @@ best comes out of the same measurement, for it is another on each machine and fo
 
 import json
 import logging
+import math
 import platform
 import time
 from collections.abc import Sequence
@@ -33,8 +34,12 @@ BF16_SCORE_TOLERANCE = 0.01
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 BATCH_COST_SECONDS = 0.0005  # of a batch beyond its computing: queue, thread, answers
 GOOD_ENOUGH = 1.03  # a smaller batch wins where it takes no longer an example than this
+RULES = 2  # by which it is chosen: what was remembered by earlier ones is measured anew
 RUN_SECONDS = 0.05  # a measurement goes on for so long
 ROUNDS = 3  # of all sizes, if there is time: what else runs here comes and goes
+
+
+Speeds = dict[str, dict[int, float]]  # of an executor, by batch size: examples a second
 
 
 class Wish(NamedTuple):
@@ -45,8 +50,9 @@ class Wish(NamedTuple):
                within BF16_SCORE_TOLERANCE.
     threads:   of all lanes together.
     seconds:   that measuring may take.
-    lone_calls: there may be calls that no other runs beside, and they shall have all threads: that
-               takes a compilation of its own, and its memory.
+    lone_calls: batches are as large as the load makes them, and a call that no other runs beside
+               shall have all threads: that takes a compilation of its own, and its memory. Without
+               them all batches are of the best size.
     """
 
     executor: str = "openvino"
@@ -67,7 +73,7 @@ class Report:
     executor: str
     precision: str
     best_batch_size: int
-    speeds: dict[str, dict[int, float]] = field(default_factory=dict)
+    speeds: Speeds = field(default_factory=dict)
     difference: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -107,8 +113,7 @@ class _Opening:
         self._reasons: list[str] = []
 
     def open(self) -> tuple[Executor, Report]:
-        wish = self._wish._replace(lone_calls=True)  # nothing is measured of these
-        key = f"report {self._key} {wish} {sorted(EXECUTORS)} {here()}"
+        key = f"report {RULES} {self._key} {self._wish} {sorted(EXECUTORS)} {here()}"
         remembered = self._recall(key)
         if remembered is not None:
             executor = self._try(remembered.executor, remembered.precision)
@@ -136,7 +141,8 @@ class _Opening:
             difference = self._admit_bf16(opened)
         seconds = self._wish.seconds / len(opened)
         speeds = {_label(executor): self._measure(executor, seconds) for executor in opened}
-        best = max(opened, key=lambda one: max(speeds[_label(one)].values(), default=0.0))
+        score = self._mean_speed if self._wish.lone_calls else self._best_speed
+        best = max(opened, key=lambda one: score(speeds, _label(one)))
         for executor in opened:
             if executor is not best:
                 executor.close()
@@ -240,6 +246,18 @@ class _Opening:
         if size == 1:
             return self._probes[0]
         return {name: np.repeat(value, size, axis=0) for name, value in self._probes[0].items()}
+
+    @staticmethod
+    def _mean_speed(speeds: Speeds, label: str) -> float:
+        """The geometric mean, of the batch sizes that all were measured at: which of them counts
+        is the load's matter. Who is ahead at the largest may take thrice as long for one example.
+        """
+        common = [size for size in speeds[label] if all(size in of for of in speeds.values())]
+        return math.exp(sum(math.log(speeds[label][size]) for size in common) / max(1, len(common)))
+
+    @staticmethod
+    def _best_speed(speeds: Speeds, label: str) -> float:
+        return max(speeds[label].values(), default=0.0)
 
     def _best_batch_size(self, speeds: dict[int, float]) -> int:
         if not self._endpoint.batched:
