@@ -218,15 +218,16 @@ class Batcher:
 
         If one took all, the other lanes had nothing to do; and then all callers were answered, and
         sent their next, at once. Those just `answered` count as still here, as they come again.
-        Who waits for full batches gets them full. A power of two, rounded up: an executor prepares
-        itself anew where one batch has another size than the last.
+        Who waits for full batches gets them full. Rounded up to a size that is allowed, else to a
+        power of two: an executor prepares itself anew where a batch has not the last one's size.
         """
         most = self.batching.max_batch_size
         if self.batching.batch_timeout_seconds:
             return most
         rows = len(self._queue) + sum(batch.rows for batch in self._running) + answered
         share = math.ceil(rows / (2 * self._executor.lanes))
-        return min(most, 1 << (share - 1).bit_length())
+        sizes = self.batching.allowed_batch_sizes or (1 << (share - 1).bit_length(),)
+        return min((size for size in sizes if share <= size <= most), default=most)
 
     def _run(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
         """In a thread."""
@@ -242,9 +243,8 @@ class Batcher:
             self._in_line = None
         try:
             self._budget.give_back(threads)
-            self._dispatch(
-                batch.rows
-            )  # first: a lane that is idle costs more than callers that wait
+            # First: a lane that is idle costs more than callers that wait.
+            self._dispatch(answered=batch.rows)
         finally:
             for run in runs:
                 self._answer(run)

@@ -86,6 +86,18 @@ async def test_callers_are_shared_out_to_all_lanes_half_to_compute_and_half_to_g
     await batcher.close()
 
 
+async def test_a_share_is_as_large_as_a_batch_may_be():
+    executor = Executor(lanes=2)
+    batcher = Batcher(executor, Batching(max_batch_size=8, allowed_batch_sizes=(1, 3, 8)))
+    tasks = await call(batcher, range(8))
+    for _ in range(2):
+        await executor.began.acquire()
+    assert sorted(executor.batches) == [[0, 1, 2], [3, 4, 5]]
+    executor.let_go(3)
+    await asyncio.gather(*tasks)
+    await batcher.close()
+
+
 async def test_a_call_of_many_rows_is_not_shared_out():
     executor = Executor(lanes=2)
     batcher = Batcher(executor, Batching(max_batch_size=8))
