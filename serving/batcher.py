@@ -35,6 +35,12 @@ class Batching(NamedTuple):
     queue_timeout_seconds: float = math.inf
     allowed_batch_sizes: Sequence[int] = ()
 
+    @property
+    def sizes(self) -> Sequence[int]:
+        """That shares are rounded up to: those that are allowed, else powers of two."""
+        powers = [1 << n for n in range((self.max_batch_size - 1).bit_length())]
+        return self.allowed_batch_sizes or [*powers, self.max_batch_size]
+
 
 class Batcher:
     """Joins the calls of many callers to few runs of an executor.
@@ -53,6 +59,7 @@ class Batcher:
         on_batch: Callable[[int, int], None] = lambda rows, nanoseconds: None,
     ):
         self.batching = batching
+        self._sizes = batching.sizes
         self._executor = executor
         self._batched = batched
         self._threads = ThreadPoolExecutor(executor.lanes, "compute", initializer=give_way)
@@ -218,16 +225,15 @@ class Batcher:
 
         If one took all, the other lanes had nothing to do; and then all callers were answered, and
         sent their next, at once. Those just `answered` count as still here, as they come again.
-        Who waits for full batches gets them full. Rounded up to a size that is allowed, else to a
-        power of two: an executor prepares itself anew where a batch has not the last one's size.
+        Who waits for full batches gets them full. Rounded up to one of few sizes: an executor
+        prepares itself anew where a batch has not the last one's size.
         """
         most = self.batching.max_batch_size
         if self.batching.batch_timeout_seconds:
             return most
         rows = len(self._queue) + sum(batch.rows for batch in self._running) + answered
         share = math.ceil(rows / (2 * self._executor.lanes))
-        sizes = self.batching.allowed_batch_sizes or (1 << (share - 1).bit_length(),)
-        return min((size for size in sizes if share <= size <= most), default=most)
+        return min((size for size in self._sizes if share <= size <= most), default=most)
 
     def _run(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
         """In a thread."""

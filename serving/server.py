@@ -247,7 +247,7 @@ class Server:
         servable = Servable.load(folder.path, limits=limits, wish=wish, cache=self._cache)
         try:
             servable.check_golden()
-            servable.warm_up((1, self._batching(servable, folder.config).max_batch_size))
+            servable.warm_up(sorted({1, *self._batching(servable, folder.config).sizes}))
         except BaseException:
             servable.close()
             raise

@@ -86,6 +86,19 @@ async def test_callers_are_shared_out_to_all_lanes_half_to_compute_and_half_to_g
     await batcher.close()
 
 
+@pytest.mark.parametrize(
+    ("batching", "sizes"),
+    [
+        (Batching(max_batch_size=1), [1]),
+        (Batching(max_batch_size=8), [1, 2, 4, 8]),
+        (Batching(max_batch_size=5), [1, 2, 4, 5]),
+        (Batching(max_batch_size=8, allowed_batch_sizes=(3, 8)), [3, 8]),
+    ],
+)
+def test_batches_under_load_are_of_few_sizes(batching, sizes):
+    assert list(batching.sizes) == sizes
+
+
 async def test_a_share_is_as_large_as_a_batch_may_be():
     executor = Executor(lanes=2)
     batcher = Batcher(executor, Batching(max_batch_size=8, allowed_batch_sizes=(1, 3, 8)))
