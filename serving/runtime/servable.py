@@ -206,7 +206,7 @@ class Servable:
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """So that no caller waits for what is compiled at a shape's first use."""
         batched = self.endpoints[self.default_endpoint].batched
-        for probe in self._probes():
+        for probe in {tuple(v.shape for v in p.values()): p for p in self._probes()}.values():
             for size in batch_sizes if batched else (1,):
                 batch = {name: np.repeat(value, size, axis=0) for name, value in probe.items()}
                 self.executor.run(batch if batched else probe)
