@@ -233,7 +233,7 @@ class Batcher:
             return most
         rows = len(self._queue) + sum(batch.rows for batch in self._running) + answered
         share = math.ceil(rows / (2 * self._executor.lanes))
-        return min((size for size in self._sizes if share <= size <= most), default=most)
+        return min((size for size in self._sizes if size >= share), default=most)
 
     def _run(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
         """In a thread."""

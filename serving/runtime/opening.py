@@ -38,7 +38,6 @@ RULES = 2  # by which it is chosen: what was remembered by earlier ones is measu
 RUN_SECONDS = 0.05  # a measurement goes on for so long
 ROUNDS = 3  # of all sizes, if there is time: what else runs here comes and goes
 
-
 Speeds = dict[str, dict[int, float]]  # of an executor, by batch size: examples a second
 
 
