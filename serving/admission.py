@@ -19,6 +19,10 @@ class Admission:
     def __init__(self) -> None:
         self._in_progress: Counter[str] = Counter()  # inputs, by model
 
+    def in_progress(self, handle: Handle) -> int:
+        """Inputs of its model."""
+        return self._in_progress[handle.name]
+
     @contextmanager
     def admit(self, handle: Handle, inputs: int) -> Iterator[None]:
         """Raises: QueueFull if as many are in progress as the model's queue may hold."""

@@ -79,6 +79,14 @@ class Batcher:
         """Rows that wait for a batch."""
         return len(self._queue)
 
+    @property
+    def has_free_lane(self) -> bool:
+        return len(self._running) < self._executor.lanes
+
+    def share_of(self, rows: int) -> int:
+        """A lane's, of so many: half to compute, half to gather."""
+        return math.ceil(rows / (2 * self._executor.lanes))
+
     async def predict(
         self, inputs: Tensors, *, priority: int = 0, timeout_seconds: float | None = None
     ) -> Prediction:
@@ -221,7 +229,7 @@ class Batcher:
         return True
 
     def _most_rows(self, answered: int) -> int:
-        """Of the next batch: each lane's share of what is here, half to compute, half to gather.
+        """Of the next batch: each lane's share of what is here.
 
         If one took all, the other lanes had nothing to do; and then all callers were answered, and
         sent their next, at once. Those just `answered` count as still here, as they come again.
@@ -232,7 +240,7 @@ class Batcher:
         if self.batching.batch_timeout_seconds:
             return most
         rows = len(self._queue) + sum(batch.rows for batch in self._running) + answered
-        share = math.ceil(rows / (2 * self._executor.lanes))
+        share = self.share_of(rows)
         return min((size for size in self._sizes if size >= share), default=most)
 
     def _run(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:

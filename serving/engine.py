@@ -261,12 +261,21 @@ class Engine:
         began = time.perf_counter_ns()
         async with room.waiting:
             async with room.decoding:
-                example = await self._preprocessor.example(handle.loaded.servable, item)
+                example = await self._preprocessor.example(
+                    handle.loaded.servable, item, self._company(handle)
+                )
             decode_us = (time.perf_counter_ns() - began) // 1000
             prediction = await handle.loaded.batcher.predict(
                 {"examples": example}, priority=priority, timeout_seconds=timeout_seconds
             )
         return prediction, decode_us
+
+    def _company(self, handle: Handle) -> int:
+        """That an input may wait for: none if a lane has nothing to do, else its batch's."""
+        batcher = handle.loaded.batcher
+        if batcher.has_free_lane:
+            return 1
+        return batcher.share_of(self._admission.in_progress(handle))
 
     async def _predict_all(
         self,

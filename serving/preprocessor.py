@@ -1,7 +1,8 @@
 """Encoded inputs to examples, in worker threads: each takes as many in one go as came meanwhile.
 
-A hop to a thread and back costs as much as decoding a small picture, so under load many share one.
-A lone input waits for nobody. How many one call may have here is `serving.admission`'s matter.
+A hop to a thread and back costs as much as decoding a small picture, so under load many share one;
+where all lanes compute, small ones wait for each other. A lone input waits for nobody. How many one
+call may have here is `serving.admission`'s matter.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ MOST_AT_ONCE = 8  # inputs in one go: later ones of other calls wait for all of 
 # Of a processor, for an input. Below, most of it is Python, where a second thread only contends for
 # the interpreter.
 WORTH_A_THREAD_SECONDS = 0.001
+GATHER_SECONDS = 0.002  # that a small one waits for others
 
 Example = npt.NDArray[Any]
 
@@ -52,21 +54,34 @@ class Preprocessor:
         self.most_at_once = threads * MOST_AT_ONCE
         self._waiting: deque[_Wanted] = deque()
         self._working = 0
+        self._gathering: asyncio.TimerHandle | None = None
         # Of a processor, for each of a model's last inputs.
         self._seconds: WeakKeyDictionary[Servable, float] = WeakKeyDictionary()
 
-    async def example(self, servable: Servable, item: bytes | str) -> Example:
-        """With batch axis. Raises: InvalidInput if it cannot be read."""
+    async def example(self, servable: Servable, item: bytes | str, company: int = 1) -> Example:
+        """With batch axis. company: inputs worth waiting for, this one among them.
+
+        Raises: InvalidInput if it cannot be read.
+        """
         loop = asyncio.get_running_loop()
         wanted = _Wanted(servable, item, loop.create_future())
         self._waiting.append(wanted)
-        self._begin(loop)
+        enough = len(self._waiting) >= min(company, MOST_AT_ONCE)
+        if enough or not self._is_small(servable):
+            self._begin(loop)
+        elif self._gathering is None:
+            self._gathering = loop.call_later(GATHER_SECONDS, self._begin, loop)
         return await wanted.future
 
+    def _is_small(self, servable: Servable) -> bool:
+        return self._seconds.get(servable, math.inf) <= WORTH_A_THREAD_SECONDS
+
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         while self._waiting:
-            seconds = self._seconds.get(self._waiting[0].servable, math.inf)
-            threads = self._threads if seconds > WORTH_A_THREAD_SECONDS else 1
+            threads = 1 if self._is_small(self._waiting[0].servable) else self._threads
             if self._working >= threads:
                 break
             fair = math.ceil(len(self._waiting) / threads)
@@ -95,7 +110,8 @@ class Preprocessor:
         self._working -= 1
         for servable in {wanted.servable for wanted in some}:
             self._seconds[servable] = seconds
-        self._begin(loop)
+        if self._gathering is None:
+            self._begin(loop)
         for wanted, example in zip(some, examples, strict=True):
             if example is None or wanted.future.done():  # its caller has left
                 continue

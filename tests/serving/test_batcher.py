@@ -99,6 +99,25 @@ def test_batches_under_load_are_of_few_sizes(batching, sizes):
     assert list(batching.sizes) == sizes
 
 
+@pytest.mark.parametrize(("lanes", "rows", "share"), [(1, 8, 4), (2, 8, 2), (2, 9, 3), (16, 8, 1)])
+async def test_a_share_is_half_of_a_lanes_part(lanes, rows, share):
+    assert Batcher(Executor(lanes=lanes), Batching()).share_of(rows) == share
+
+
+async def test_a_lane_is_free_until_each_has_a_batch():
+    executor = Executor(lanes=2)
+    batcher = Batcher(executor, Batching())
+    assert batcher.has_free_lane
+    tasks = await call(batcher, range(4))
+    for _ in range(2):
+        await executor.began.acquire()
+    assert not batcher.has_free_lane
+    executor.let_go(4)
+    await asyncio.gather(*tasks)
+    assert batcher.has_free_lane
+    await batcher.close()
+
+
 async def test_a_share_is_as_large_as_a_batch_may_be():
     executor = Executor(lanes=2)
     batcher = Batcher(executor, Batching(max_batch_size=8, allowed_batch_sizes=(1, 3, 8)))

@@ -14,6 +14,7 @@ from serving.batcher import Batching
 from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull
 from serving.runtime.ranking import rank, rank_each
 from tests.serving.engine_fakes import House
+from tests.serving.manager_fakes import until
 
 SCORES = arrays.arrays(
     np.float32,
@@ -214,3 +215,42 @@ async def test_a_large_request_leaves_room_for_others(house) -> None:
         await asyncio.sleep(0)
         servable.may_decode.set()
     assert order.index("2") <= 4
+
+
+async def test_while_all_lanes_compute_small_inputs_are_decoded_together(
+    house, monkeypatch
+) -> None:
+    """As many as the next batch has of those in progress."""
+    turns: list[int] = []
+    decoded: list[object] = []
+    batcher = house.loaded["digits"].batcher
+    submit, predict = house.workers.submit, batcher.predict
+    monkeypatch.setattr(
+        house.workers,
+        "submit",
+        lambda work, loop, some: (turns.append(len(some)), submit(work, loop, some)),
+    )
+    monkeypatch.setattr(
+        batcher,
+        "predict",
+        lambda inputs, **how: (decoded.append(inputs), predict(inputs, **how))[1],
+    )
+    monkeypatch.setattr("serving.preprocessor.GATHER_SECONDS", 3600)
+    executor = house.executors["digits"]
+    await house.classify("0")
+    executor.may_compute.clear()
+    executor.began.clear()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(house.classify("0"))
+        await executor.began.wait()
+        assert turns == [1, 1]
+        group.create_task(house.classify("1"))  # of two in progress the share is one
+        await until(lambda: len(decoded) == 3)
+        assert turns == [1, 1, 1]
+        group.create_task(house.classify("2"))  # of three it is two
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert turns == [1, 1, 1]
+        group.create_task(house.classify("0"))
+        executor.may_compute.set()
+    assert turns == [1, 1, 1, 2]

@@ -52,8 +52,8 @@ def workers():
         yield workers
 
 
-async def ask(preprocessor, servable, items):
-    tasks = [asyncio.create_task(preprocessor.example(servable, item)) for item in items]
+async def ask(preprocessor, servable, items, company=1):
+    tasks = [asyncio.create_task(preprocessor.example(servable, item, company)) for item in items]
     await asyncio.sleep(0)
     return tasks
 
@@ -101,7 +101,9 @@ async def test_short_work_is_left_to_one_thread(workers, seconds, threads):
     await asyncio.gather(*tasks)
 
 
-async def test_what_came_meanwhile_shares_a_turn(servable, workers, monkeypatch):
+@pytest.fixture
+def turns(workers, monkeypatch):
+    """Of each, how many inputs had it."""
     turns = []
     submit = workers.submit
     monkeypatch.setattr(
@@ -109,6 +111,83 @@ async def test_what_came_meanwhile_shares_a_turn(servable, workers, monkeypatch)
         "submit",
         lambda work, loop, some: (turns.append(len(some)), submit(work, loop, some)),
     )
+    return turns
+
+
+async def known_as_small(preprocessor, servable, turns):
+    servable.may_decode.set()
+    await asyncio.gather(*await ask(preprocessor, servable, [0]))
+    turns.clear()
+
+
+async def test_small_ones_wait_for_company(servable, workers, turns, monkeypatch):
+    monkeypatch.setattr("serving.preprocessor.GATHER_SECONDS", 3600)
+    preprocessor = Preprocessor(workers, 2)
+    await known_as_small(preprocessor, servable, turns)
+    some = await ask(preprocessor, servable, [1, 2], company=3)
+    assert turns == []
+    answers = await asyncio.gather(*some, *await ask(preprocessor, servable, [3], company=3))
+    assert [answer.tolist() for answer in answers] == [[1], [2], [3]]
+    assert turns == [3]
+
+
+async def test_who_comes_while_others_decode_waits_for_company_too(
+    servable, workers, turns, monkeypatch
+):
+    monkeypatch.setattr("serving.preprocessor.GATHER_SECONDS", 3600)
+    preprocessor = Preprocessor(workers, 2)
+    await known_as_small(preprocessor, servable, turns)
+    servable.may_decode.clear()
+    first = await ask(preprocessor, servable, [1])
+    waiting = await ask(preprocessor, servable, [2], company=2)
+    servable.may_decode.set()
+    await asyncio.gather(*first)
+    assert turns == [1]
+    await asyncio.gather(*waiting, *await ask(preprocessor, servable, [3], company=2))
+    assert turns == [1, 2]
+
+
+async def test_company_that_never_comes_is_waited_for_a_moment(servable, workers, turns):
+    preprocessor = Preprocessor(workers, 2)
+    await known_as_small(preprocessor, servable, turns)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*await ask(preprocessor, servable, [1], company=MOST_AT_ONCE))
+        await asyncio.gather(*await ask(preprocessor, servable, [2], company=MOST_AT_ONCE))
+    assert turns == [1, 1]
+
+
+async def test_no_more_company_is_wanted_than_has_a_turn(servable, workers, turns, monkeypatch):
+    monkeypatch.setattr("serving.preprocessor.GATHER_SECONDS", 3600)
+    preprocessor = Preprocessor(workers, 2)
+    await known_as_small(preprocessor, servable, turns)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*await ask(preprocessor, servable, range(MOST_AT_ONCE), company=99))
+    assert turns == [MOST_AT_ONCE]
+
+
+async def test_who_is_in_a_hurry_takes_along_those_that_wait(servable, workers, turns, monkeypatch):
+    monkeypatch.setattr("serving.preprocessor.GATHER_SECONDS", 3600)
+    preprocessor = Preprocessor(workers, 2)
+    await known_as_small(preprocessor, servable, turns)
+    waiting = await ask(preprocessor, servable, [1], company=8)
+    await asyncio.gather(*waiting, *await ask(preprocessor, servable, [2]))
+    assert turns == [2]
+
+
+@pytest.mark.parametrize("seconds", [None, WORTH_A_THREAD_SECONDS * 2])
+async def test_what_takes_long_or_is_not_known_waits_for_nobody(
+    workers, turns, monkeypatch, seconds
+):
+    monkeypatch.setattr("serving.preprocessor.GATHER_SECONDS", 3600)
+    slow, preprocessor = Slow(), Preprocessor(workers, 2)
+    slow.may_decode.set()
+    if seconds is not None:
+        await asyncio.gather(*await ask(preprocessor, slow, [seconds]))
+    async with asyncio.timeout(10):
+        await asyncio.gather(*await ask(preprocessor, slow, [0.0], company=8))
+
+
+async def test_what_came_meanwhile_shares_a_turn(servable, workers, turns):
     preprocessor = Preprocessor(workers, 1)
     tasks = await ask(preprocessor, servable, range(MOST_AT_ONCE + 3))
     servable.may_decode.set()
