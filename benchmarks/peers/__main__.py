@@ -89,7 +89,12 @@ def run(
                     print(f"{network}, round {turn + 1} of {rounds}: {name}", file=sys.stderr)
                     with ExitStack() as stack:
                         log = logs / f"{name}-{network}.log"
-                        ask = _start(stack, load, one, network, pythons[name], cache, log)
+                        how = (stack, load, one, network, pythons[name], cache, log)
+                        try:
+                            ask = _start(*how)
+                        except SystemExit as failed:  # an hour should not be lost by it
+                            print(f"{failed}\n{name} is started once more", file=sys.stderr)
+                            ask = _start(*how)
                         for concurrency in CONCURRENCY:
                             answer = load.ask(
                                 **ask,
