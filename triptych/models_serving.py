@@ -8,9 +8,12 @@ import typer
 from triptych.console import fail, hint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from protos.triptych.v1 import classifier_pb2, manifest_pb2
 
 EXAMPLE = "Example: triptych models serving cifar10 --server localhost:8500"
+MOST_LABELS = 20  # of those that are shown
 
 
 def command(
@@ -89,7 +92,7 @@ def _show(answer: "classifier_pb2.GetModelResponse") -> None:
             "architecture": f"{manifest.architecture.name} {options}".strip(),
             "parameters": f"{manifest.parameters:,} ({manifest.trainable_parameters:,} trainable)",
             "input": _fields(manifest.input),
-            "labels": ", ".join(manifest.labels),
+            "labels": _labels(manifest.labels),
             "data set": ", ".join(filter(None, (data.name, _examples(data), data.licence))),
             "trained by": manifest.command,
         }
@@ -102,7 +105,33 @@ def _show(answer: "classifier_pb2.GetModelResponse") -> None:
         state = classifier_pb2.VersionStatus.State.Name(version.state)
         detail = " ".join(filter(None, (state, version.executor, version.reason)))
         table.add_row(f"version {version.version}", Text(detail))
+        for key, value in _measured(version):
+            table.add_row(key, Text(value))
     Console().print(table)
+
+
+def _labels(labels: "Sequence[str]") -> str:
+    others = len(labels) - MOST_LABELS
+    shown = ", ".join(labels[:MOST_LABELS])
+    return f"{shown} and {others:,} others, which --json has" if others > 0 else shown
+
+
+def _measured(version: "classifier_pb2.VersionStatus") -> "Iterator[tuple[str, str]]":
+    """What was found out when it was loaded."""
+    if version.precision:
+        off = ""
+        if version.HasField("precision_difference"):
+            off = f"; bf16 is {version.precision_difference:.2g} off in the worst score"
+        batches = f"batches of up to {version.best_batch_size}" if version.best_batch_size else ""
+        yield "  computed", ", ".join(filter(None, (f"in {version.precision}", batches))) + off
+    executors: dict[str, list[str]] = {}
+    for speed in version.speeds:
+        rate = f"{speed.examples_per_second:,.0f} by {speed.batch_size}"
+        executors.setdefault(speed.executor, []).append(rate)
+    for executor, rates in executors.items():
+        yield f"  {executor}", f"examples/s, alone: {', '.join(rates)}"
+    for note in version.notes:
+        yield "  note", note
 
 
 def _examples(data: "manifest_pb2.Dataset") -> str:

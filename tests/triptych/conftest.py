@@ -21,6 +21,7 @@ class Remote(classifier_pb2_grpc.ClassifierServicer):
     def __init__(self) -> None:
         self.address = ""
         self.models: list[pb.ModelSummary] = []
+        self.in_full: dict[str, pb.GetModelResponse] = {}
         self.requests: list[pb.ClassifyRequest] = []
         self.list_error: tuple[grpc.StatusCode, str] | None = None
         # The text whose answer a request waits for.
@@ -38,6 +39,8 @@ class Remote(classifier_pb2_grpc.ClassifierServicer):
 
     def GetModel(self, request, context):
         self._known(request.model, context)
+        if request.model in self.in_full:
+            return self.in_full[request.model]
         state = pb.VersionStatus.State.FAILED
         versions = [pb.VersionStatus(version=7, state=state, reason="half-copied")]
         return pb.GetModelResponse(name=request.model, versions=versions)

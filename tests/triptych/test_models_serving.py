@@ -6,6 +6,8 @@ import grpc
 from click.testing import Result
 from typer.testing import CliRunner
 
+from protos.triptych.v1 import classifier_pb2 as pb
+from protos.triptych.v1 import manifest_pb2
 from triptych.main import app
 
 
@@ -29,6 +31,36 @@ def test_a_model_of_which_no_version_is_ready(remote) -> None:
     assert "version 7" in shown
     assert "FAILED" in shown
     assert "half-copied" in shown
+
+
+def test_what_was_found_out_when_a_version_was_loaded(remote) -> None:
+    remote.add("photos", "image", 3)
+    ready = pb.VersionStatus(
+        version=3,
+        state=pb.VersionStatus.State.READY,
+        executor="openvino",
+        precision="bf16",
+        precision_difference=0.00412,
+        best_batch_size=4,
+        speeds=[
+            pb.Speed(executor="openvino bf16", batch_size=1, examples_per_second=1623.1),
+            pb.Speed(executor="openvino bf16", batch_size=4, examples_per_second=3112.7),
+            pb.Speed(executor="tensorflow f32", batch_size=1, examples_per_second=311.2),
+        ],
+        notes=["executors differ"],
+    )
+    labels = [f"class {number}" for number in range(1000)]
+    manifest = manifest_pb2.Manifest(labels=labels)
+    remote.in_full["photos"] = pb.GetModelResponse(
+        name="photos", manifest=manifest, versions=[ready]
+    )
+    shown = " ".join(models(remote, "photos").stdout.split())
+    assert "in bf16, batches of up to 4; bf16 is 0.0041 off in the worst score" in shown
+    assert "openvino bf16 examples/s, alone: 1,623 by 1, 3,113 by 4" in shown
+    assert "tensorflow f32 examples/s, alone: 311 by 1" in shown
+    assert "note executors differ" in shown
+    assert "class 19 and 980 others" in shown
+    assert len(json.loads(models(remote, "photos", "--json").stdout)["manifest"]["labels"]) == 1000
 
 
 def test_an_unknown_name_is_one_line(remote) -> None:
