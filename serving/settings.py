@@ -39,7 +39,7 @@ class Settings(BaseSettings):
         "auto", description="what computes; auto measures both at load, and takes the faster"
     )
     precision: Literal["f32", "auto"] = Field(
-        "f32", description="auto admits bf16 where the golden inputs keep their scores"
+        "f32", description="auto: bf16 where the golden inputs keep their scores and it is faster"
     )
     threads: int = Field(
         default_factory=thread_budget,

@@ -34,7 +34,7 @@ BF16_SCORE_TOLERANCE = 0.01
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 BATCH_COST_SECONDS = 0.0005  # of a batch beyond its computing: queue, thread, answers
 GOOD_ENOUGH = 1.03  # a smaller batch wins where it takes no longer an example than this
-RULES = 2  # by which it is chosen: what was remembered by earlier ones is measured anew
+RULES = 3  # by which it is chosen: what was remembered by earlier ones is measured anew
 RUN_SECONDS = 0.05  # a measurement goes on for so long
 ROUNDS = 3  # of all sizes, if there is time: what else runs here comes and goes
 
@@ -46,7 +46,7 @@ class Wish(NamedTuple):
 
     executor:  "auto" or one of EXECUTORS.
     precision: "f32", or "auto": bf16 where the golden inputs keep their top-1, and every score
-               within BF16_SCORE_TOLERANCE.
+               within BF16_SCORE_TOLERANCE, and where it is faster.
     threads:   of all lanes together.
     seconds:   that measuring may take.
     lone_calls: batches are as large as the load makes them, and a call that no other runs beside
@@ -142,6 +142,8 @@ class _Opening:
         speeds = {_label(executor): self._measure(executor, seconds) for executor in opened}
         score = self._mean_speed if self._wish.lone_calls else self._best_speed
         best = max(opened, key=lambda one: score(speeds, _label(one)))
+        if best.precision == "f32" and any(one.precision == "bf16" for one in opened):
+            self._reasons.append("bf16 keeps the scores, and is no faster here: f32 is served")
         for executor in opened:
             if executor is not best:
                 executor.close()
@@ -197,7 +199,7 @@ class _Opening:
         return [executor for executor in executors if executor.name == name]
 
     def _admit_bf16(self, opened: list[Executor]) -> float | None:
-        """Puts an executor in bf16 in the place of the one in f32, if it may be served."""
+        """Puts an executor in bf16 before the one in f32, if it may be served."""
         exact = next((one for one in opened if one.name == "openvino"), None)
         if exact is None or not self._probes or "scores" not in self._endpoint.outputs:
             self._reasons.append("bf16 needs OpenVINO, golden inputs and scores: f32 is served")
@@ -211,8 +213,7 @@ class _Opening:
             difference = float(np.maximum(difference, np.abs(wanted - given).max()))  # NaN stays
             same = same and bool((wanted.argmax(-1) == given.argmax(-1)).all())
         if same and difference <= BF16_SCORE_TOLERANCE:
-            opened[opened.index(exact)] = rough
-            exact.close()
+            opened.insert(opened.index(exact), rough)
         else:
             rough.close()
             what = "another top-1" if not same else f"scores {difference:.2g} off"

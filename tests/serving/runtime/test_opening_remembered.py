@@ -38,8 +38,26 @@ def test_bf16_serves_where_the_scores_are_kept(house) -> None:
     executor, report = house.open(AUTO)
     assert (executor.name, executor.precision, report.precision) == ("openvino", "bf16", "bf16")
     assert report.difference == pytest.approx(0.009, abs=1e-5)
-    assert report.speeds.keys() == {"openvino bf16", "tensorflow f32"}
+    assert report.speeds.keys() == {"openvino bf16", "openvino f32", "tensorflow f32"}
     assert sorted(house.closed()) == ["openvino", "tensorflow"]
+
+
+@pytest.mark.parametrize("lone_calls", [True, False])
+def test_bf16_that_is_slower_does_not_serve(house, lone_calls) -> None:
+    """As on CPUs that have its instructions, and compute them no faster."""
+    house.add("openvino", bf16=changed("scores", 0.009), bf16_gain=0.9)
+    house.add("tensorflow", seconds=lambda rows: 1.0)
+    executor, report = house.open(AUTO._replace(lone_calls=lone_calls))
+    assert (executor.name, executor.precision, report.precision) == ("openvino", "f32", "f32")
+    assert not executor.closed
+    assert report.difference == pytest.approx(0.009, abs=1e-5)
+    assert "bf16 keeps the scores, and is no faster here: f32 is served" in report.notes
+    assert sorted(house.closed()) == ["openvino", "tensorflow"]
+
+
+def test_bf16_that_is_admitted_serves_where_nothing_is_measured(house) -> None:
+    house.add("openvino", bf16=changed("scores", 0.009))
+    assert house.open(AUTO._replace(seconds=0.0))[0].precision == "bf16"
 
 
 def test_bf16_that_is_off_does_not_serve(house) -> None:
