@@ -122,8 +122,8 @@ def _measured(version: "classifier_pb2.VersionStatus") -> "Iterator[tuple[str, s
         off = ""
         if version.HasField("precision_difference"):
             off = f"; bf16 is {version.precision_difference:.2g} off in the worst score"
-        batches = f"batches of up to {version.best_batch_size}" if version.best_batch_size else ""
-        yield "  computed", ", ".join(filter(None, (f"in {version.precision}", batches))) + off
+        best = f", best in batches of {version.best_batch_size}" if version.best_batch_size else ""
+        yield "  computed", f"in {version.precision}{best}{off}"
     executors: dict[str, list[str]] = {}
     for speed in version.speeds:
         rate = f"{speed.examples_per_second:,.0f} by {speed.batch_size}"

@@ -55,7 +55,7 @@ def test_what_was_found_out_when_a_version_was_loaded(remote) -> None:
         name="photos", manifest=manifest, versions=[ready]
     )
     shown = " ".join(models(remote, "photos").stdout.split())
-    assert "in bf16, batches of up to 4; bf16 is 0.0041 off in the worst score" in shown
+    assert "in bf16, best in batches of 4; bf16 is 0.0041 off in the worst score" in shown
     assert "openvino bf16 examples/s, alone: 1,623 by 1, 3,113 by 4" in shown
     assert "tensorflow f32 examples/s, alone: 311 by 1" in shown
     assert "note executors differ" in shown
