@@ -207,6 +207,10 @@ class _Opening:
         rough = self._try("openvino", "bf16")
         if rough is None:
             return None
+        if rough.precision != "bf16":
+            rough.close()
+            self._reasons.append("this processor has no bf16: f32 is served")
+            return None
         difference, same = 0.0, True
         for probe in self._probes:
             wanted, given = exact.run(probe)["scores"], rough.run(probe)["scores"]

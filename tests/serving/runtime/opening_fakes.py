@@ -66,16 +66,19 @@ class House:
         spoil=lambda outputs: outputs,
         bf16=None,
         bf16_gain=2.0,
+        has_bf16=True,
         open_error=None,
         run_error=None,
     ):
         """bf16: what it does to the outputs in that precision, as `spoil` in f32; its executor is
-        then `bf16_gain` times as fast.
+        then `bf16_gain` times as fast. has_bf16: else it computes in f32 whatever it is asked.
         """
 
         def opened(signature, precision, threads, cache, key, lone_calls):
             if open_error is not None:
                 raise open_error
+            if not has_bf16:
+                precision = "f32"
             rough = precision == "bf16"
             executor = Executor(
                 self,

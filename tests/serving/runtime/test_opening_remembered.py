@@ -55,6 +55,14 @@ def test_bf16_that_is_slower_does_not_serve(house, lone_calls) -> None:
     assert sorted(house.closed()) == ["openvino", "tensorflow"]
 
 
+def test_a_processor_without_bf16_measures_f32_once(house) -> None:
+    house.add("openvino", has_bf16=False)
+    executor, report = house.open(AUTO)
+    assert (executor.precision, report.difference) == ("f32", None)
+    assert [one.closed for one in house.executors] == [False, True]
+    assert "this processor has no bf16: f32 is served" in report.notes
+
+
 def test_bf16_that_is_admitted_serves_where_nothing_is_measured(house) -> None:
     house.add("openvino", bf16=changed("scores", 0.009))
     assert house.open(AUTO._replace(seconds=0.0))[0].precision == "bf16"
