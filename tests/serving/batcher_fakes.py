@@ -32,6 +32,7 @@ class Executor:
 
     name = "fake"
     precision = "f32"
+    ahead = 0
 
     def __init__(self, lanes=1, threads=1, wrong=lambda inputs: None, answer=compute):
         self.lanes = lanes
@@ -80,6 +81,7 @@ class Immediate:
 
     name = "fake"
     precision = "f32"
+    ahead = 0
 
     def __init__(self, answer=compute, lanes=1, threads=1):
         self.answer = answer

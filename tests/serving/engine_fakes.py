@@ -93,6 +93,7 @@ class Executor:
     name = "fake"
     precision = "f32"
     lanes = threads = 1
+    ahead = 0
 
     def __init__(self):
         self.may_compute = threading.Event()

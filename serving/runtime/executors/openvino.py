@@ -34,6 +34,7 @@ class OpenVINOExecutor:
 
     name = "openvino"
     threads = 1
+    ahead = 1
 
     def __init__(
         self,
@@ -60,9 +61,7 @@ class OpenVINOExecutor:
             # it without the interpreter's lock, and two threads spoil the heap (seen with 2026.4).
             tensor = request.get_tensor(name)
             rows = sum(len(part[name]) for part in parts) if len(parts) > 1 else None
-            shape = first.shape if rows is None else (rows, *first.shape[1:])
-            if tuple(tensor.shape) != shape:
-                tensor.shape = shape
+            tensor.shape = first.shape if rows is None else (rows, *first.shape[1:])
             if rows is None:
                 tensor.data[...] = first
             else:
