@@ -97,7 +97,9 @@ def heat_map(method: str, outputs: Outputs, shape: Sequence[int]) -> Map:
     Args:   outputs: of the endpoint; shape: of one example, without batch axis.
     Raises: InvalidInput if the network cannot have such a map.
     """
-    values = METHODS[method](outputs)
+    # OpenBLAS now and then flags a product of numbers as invalid that is none (numpy issue 24067).
+    with np.errstate(invalid="ignore"):
+        values = METHODS[method](outputs)
     positions = tuple(shape[:2])
     return values if values.shape == positions else _resized(values, positions)
 
