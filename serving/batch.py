@@ -74,12 +74,6 @@ class Batch:
         self._batched = batched
         self._sizes = sizes if batched else ()
         self._alone = alone
-        self._lane_at = 0.0
-
-    def comes_to_a_lane(self) -> None:
-        """It stood in line until now, though `run` has been called."""
-        if not self._lane_at:
-            self._lane_at = time.monotonic()
 
     def run(self, executor: Executor) -> list[Run]:
         """Of those callers who are still there. Blocking; never raises."""
@@ -97,7 +91,6 @@ class Batch:
             if len(calls) > 1:  # one bad example must fail only itself
                 return [run for call in calls for run in self._run(executor, [call], alone=False)]
             return [Run(calls, [], for_a_future(raised), rows, 0.0)]
-        began = max(began, self._lane_at)
         seconds = time.monotonic() - began
         compute_us = round(seconds * 1e6)
         answers = []

@@ -62,8 +62,7 @@ class Batcher:
         self._sizes = batching.sizes
         self._executor = executor
         self._batched = batched
-        threads = executor.lanes + executor.ahead
-        self._threads = ThreadPoolExecutor(threads, "compute", initializer=give_way)
+        self._threads = ThreadPoolExecutor(executor.lanes, "compute", initializer=give_way)
         self._budget = budget or ComputeBudget(executor.lanes * executor.threads)
         self._on_batch = on_batch
         self._queue: BatchQueue[Call] = BatchQueue(
@@ -247,9 +246,6 @@ class Batcher:
     def _run(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
         """In a thread."""
         runs = batch.run(self._executor)
-        in_line = self._in_line
-        if in_line is not None and in_line is not batch:
-            in_line.comes_to_a_lane()
         with suppress(RuntimeError):  # the loop has ended, and nobody waits
             loop.call_soon_threadsafe(self._ended, batch, runs)
 

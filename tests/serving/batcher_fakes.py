@@ -32,7 +32,6 @@ class Executor:
 
     name = "fake"
     precision = "f32"
-    ahead = 0
 
     def __init__(self, lanes=1, threads=1, wrong=lambda inputs: None, answer=compute):
         self.lanes = lanes
@@ -81,7 +80,6 @@ class Immediate:
 
     name = "fake"
     precision = "f32"
-    ahead = 0
 
     def __init__(self, answer=compute, lanes=1, threads=1):
         self.answer = answer

@@ -93,7 +93,6 @@ class Executor:
     name = "fake"
     precision = "f32"
     lanes = threads = 1
-    ahead = 0
 
     def __init__(self):
         self.may_compute = threading.Event()

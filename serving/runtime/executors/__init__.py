@@ -16,16 +16,13 @@ class Executor(Protocol):
     """Opened from one signature of a loaded SavedModel.
 
     precision: "f32" or "bf16", in which it computes.
-    lanes:     batches that it computes at once.
-    ahead:     calls of `run` that may wait in it for a lane, which is then not idle until a thread
-               of ours has the interpreter's lock.
+    lanes:     threads that may call `run` at once.
     threads:   that compute in one lane; in all of them together for a call that is alone.
     """
 
     name: str
     precision: str
     lanes: int
-    ahead: int
     threads: int
 
     def run(self, *parts: Tensors, alone: bool = False) -> Outputs:

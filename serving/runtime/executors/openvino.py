@@ -34,7 +34,6 @@ class OpenVINOExecutor:
 
     name = "openvino"
     threads = 1
-    ahead = 1
 
     def __init__(
         self,

@@ -18,7 +18,6 @@ class TensorFlowExecutor:
     name = "tensorflow"
     precision = "f32"
     threads = 1
-    ahead = 0
 
     def __init__(self, signature: Any, lanes: int = 1) -> None:
         self.lanes = lanes

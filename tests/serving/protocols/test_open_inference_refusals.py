@@ -211,11 +211,10 @@ async def test_a_full_queue_and_a_wait_in_vain(tiny, tmp_path) -> None:
 
 
 async def test_the_urgent_go_first(tiny, tmp_path) -> None:
-    """One row a batch, and none ahead in the executor: answers come in the order of the queue."""
+    """One row a batch: so the order of the answers is that of the queue."""
     tiny.publish(tmp_path, "text")
     done: list[int] = []
-    one_by_one = {"max_batch_size": 1, "threads": 1, "executor": "tensorflow"}
-    async with oip_running(tmp_path, **one_by_one) as oip:
+    async with oip_running(tmp_path, max_batch_size=1, threads=1) as oip:
 
         async def ask(priority: int, rows: int = 1) -> None:
             codes = tensor("examples", np.zeros((rows, 8), np.int32))
