@@ -33,6 +33,7 @@ from serving.protocols import (
 )
 from serving.protocols.http import HttpServer, build_app
 from serving.protocols.triptych_v1 import SERVICE, ClassifierService
+from serving.protocols.unregistered import Unregistered
 from serving.ready import Ready
 from serving.repository import VersionFolder
 from serving.runtime import garbage
@@ -164,20 +165,21 @@ class Server:
                 ("grpc.so_reuseport", int(self._settings.reuse_port)),
             ]
         )
+        methods: Any = Unregistered(server)  # where stubs want the server itself
         classifier_pb2_grpc.add_ClassifierServicer_to_server(
-            ClassifierService(**self._parts, explainer=self._explainer), server
+            ClassifierService(**self._parts, explainer=self._explainer), methods
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
         names = [SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        open_inference.add_to_server(open_inference.InferenceService(**self._parts), server)
+        open_inference.add_to_server(open_inference.InferenceService(**self._parts), methods)
         tensorflow_serving.add_to_server(
-            tensorflow_serving.PredictionService(**self._parts), server
+            tensorflow_serving.PredictionService(**self._parts), methods
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            tensorflow_serving.ModelService(**self._parts), server
+            tensorflow_serving.ModelService(**self._parts), methods
         )
         names += [open_inference.SERVICE, *tensorflow_serving.SERVICES]
-        reflection.enable_server_reflection(names, server)
+        reflection.enable_server_reflection(names, methods)
         return server
 
     def _build_http(self) -> HttpServer:

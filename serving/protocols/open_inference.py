@@ -30,6 +30,7 @@ from serving.protocols.open_inference_config import metadata, model_config
 from serving.protocols.open_inference_tensors import Given, datatype_of, quoted, raw, typed
 from serving.protocols.status import details
 from serving.protocols.streams import answered
+from serving.protocols.unregistered import Unregistered
 from serving.protocols.wire import LARGE_BYTES, lift
 from serving.settings import Settings
 from serving.watcher import Watcher
@@ -237,7 +238,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             )
 
 
-def add_to_server(service: InferenceService, server: grpc.aio.Server) -> None:
+def add_to_server(service: InferenceService, server: Unregistered) -> None:
     """As the generated function, whose own handlers would copy each tensor as they parse it."""
     write = service_pb2.ModelInferResponse.SerializeToString
     write_streamed = service_pb2.ModelStreamInferResponse.SerializeToString
@@ -249,8 +250,9 @@ def add_to_server(service: InferenceService, server: grpc.aio.Server) -> None:
             service.ModelStreamInfer, InferRequest.read, write_streamed
         ),
     }
+    own = grpc.method_handlers_generic_handler(SERVICE, handlers)
+    server.add_generic_rpc_handlers((own,))  # the earlier one is asked
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(service, server)
-    server.add_registered_method_handlers(SERVICE, handlers)  # the later one is asked
 
 
 def server_metadata() -> dict[str, Any]:

@@ -38,6 +38,7 @@ from serving.protocols.tensorflow_serving_inference import (
 from serving.protocols.tensorflow_serving_models import PROTOCOL, ModelService
 from serving.protocols.tensorflow_serving_status import Code, Spec, cut, invalid, refusal
 from serving.protocols.tensorflow_serving_tensors import encode, is_slow, type_number
+from serving.protocols.unregistered import Unregistered
 from serving.protocols.wire import LARGE_BYTES, lift
 from serving.runtime.endpoint import Endpoint, TensorSpec
 from serving.settings import Settings
@@ -225,12 +226,13 @@ def metadata_of(
     return response
 
 
-def add_to_server(service: PredictionService, server: grpc.aio.Server) -> None:
+def add_to_server(service: PredictionService, server: Unregistered) -> None:
     """As the generated function, whose own handler would copy each tensor as it parses it."""
     write = predict_pb2.PredictResponse.SerializeToString
     handler = grpc.unary_unary_rpc_method_handler(service.Predict, PredictRequest.read, write)
+    own = grpc.method_handlers_generic_handler(SERVICES[0], {"Predict": handler})
+    server.add_generic_rpc_handlers((own,))  # the earlier one is asked
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
-    server.add_registered_method_handlers(SERVICES[0], {"Predict": handler})  # the later is asked
 
 
 def spec_of(message: Any) -> Spec:
