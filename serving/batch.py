@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from serving.runtime.endpoint import Tensors
 from serving.runtime.executors import Executor
+from serving.runtime.executors.handover import CalledBack, Handover
 
 # asyncio refuses the first in a future, and takes the second for a caller that left.
 NOT_FOR_FUTURES = (StopIteration, concurrent.futures.CancelledError)
@@ -66,9 +67,17 @@ class Batch:
     """
 
     def __init__(
-        self, calls: list[Call], *, batched: bool, sizes: Sequence[int], alone: bool, threads: int
+        self,
+        calls: list[Call],
+        handover: Handover,
+        *,
+        batched: bool,
+        sizes: Sequence[int],
+        alone: bool,
+        threads: int,
     ) -> None:
         self.calls = calls
+        self.handover = handover
         self.rows = sum(call.rows for call in calls)
         self.threads = threads
         self._batched = batched
@@ -77,9 +86,14 @@ class Batch:
 
     def run(self, executor: Executor) -> list[Run]:
         """Of those callers who are still there. Blocking; never raises."""
-        return self._run(executor, self.calls, self._alone)
+        self.handover.wait_for_turn()
+        try:
+            return self._run(executor, self.calls, self._alone)
+        finally:
+            self.handover.end()
 
     def _run(self, executor: Executor, calls: Sequence[Call], alone: bool) -> list[Run]:
+        self.handover.begin()
         began = time.monotonic()
         calls = [call for call in calls if not call.future.done()]
         if not calls:
@@ -87,11 +101,15 @@ class Batch:
         rows = sum(call.rows for call in calls)
         try:
             outputs = self._compute(executor, calls, rows, alone)
+        except CalledBack:
+            return self._run(executor, calls, alone)
         except BaseException as raised:
             if len(calls) > 1:  # one bad example must fail only itself
                 return [run for call in calls for run in self._run(executor, [call], alone=False)]
             return [Run(calls, [], for_a_future(raised), rows, 0.0)]
-        seconds = time.monotonic() - began
+        ended = time.monotonic()
+        began = max(began, self.handover.lane_since())
+        seconds = max(0.0, ended - began)
         compute_us = round(seconds * 1e6)
         answers = []
         first = 0
@@ -113,7 +131,7 @@ class Batch:
         if padding:  # computes what rows do, and is cut off afterwards
             last = {name: value[-1:] for name, value in parts[-1].items()}
             parts += [last] * padding
-        outputs = executor.run(*parts, alone=alone)
+        outputs = executor.run(*parts, alone=alone, handover=self.handover)
         if self._batched:
             _require_rows(outputs, rows + padding)
         return outputs

@@ -7,6 +7,7 @@ load the batches fill by themselves: latency when it is quiet, throughput when i
 import asyncio
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from serving.compute_budget import ComputeBudget
 from serving.errors import ModelUnavailable, QueueTimeout
 from serving.runtime.endpoint import Tensors
 from serving.runtime.executors import Executor
+from serving.runtime.executors.handover import Handover
 from serving.runtime.priority import give_way
 
 logger = logging.getLogger(__name__)
@@ -62,7 +64,11 @@ class Batcher:
         self._sizes = batching.sizes
         self._executor = executor
         self._batched = batched
-        self._threads = ThreadPoolExecutor(executor.lanes, "compute", initializer=give_way)
+        if executor.queues:
+            self._threads = ThreadPoolExecutor(executor.lanes + 1, "compute")
+        else:
+            self._threads = ThreadPoolExecutor(executor.lanes, "compute", initializer=give_way)
+        self._handovers = threading.Condition(threading.Lock())
         self._budget = budget or ComputeBudget(executor.lanes * executor.threads)
         self._on_batch = on_batch
         self._queue: BatchQueue[Call] = BatchQueue(
@@ -125,6 +131,8 @@ class Batcher:
             for call in calls:  # a caller that leaves takes only itself out
                 self._queue.remove(call)
                 call.future.cancel()  # or, of several pieces that failed, lets the others be
+                if call.future.cancelled():
+                    self._leave_line(call)
             self._changed.set()
 
     async def close(self) -> None:
@@ -172,6 +180,7 @@ class Batcher:
         late = [call for call in in_line if call.expires_at <= now]
         for call in [*late, *self._queue.expire(now)]:
             _fail(call, _expired(call, now))
+            self._leave_line(call)
         begun = False
         while len(self._queue):
             due = self._queue.wake_at()
@@ -217,7 +226,12 @@ class Batcher:
             self._budget.give_back(threads)
             return False
         sizes = self.batching.allowed_batch_sizes
-        batch = Batch(calls, batched=self._batched, sizes=sizes, alone=alone, threads=threads)
+        waits = self._executor.queues and not threads
+        after = [other.handover for other in self._running] if waits else ()
+        handover = Handover(self._handovers, after)
+        batch = Batch(
+            calls, handover, batched=self._batched, sizes=sizes, alone=alone, threads=threads
+        )
         self._running.add(batch)
         if not threads:
             self._in_line = batch
@@ -226,6 +240,7 @@ class Batcher:
         except RuntimeError as error:  # not one thread can be started
             lost = ModelUnavailable(f"no thread computes ({error}): send the call again")
             loop.call_soon(self._ended, batch, [Run([call], [], lost, 0, 0.0) for call in calls])
+            handover.give_lane()
         return True
 
     def _most_rows(self, answered: int) -> int:
@@ -248,6 +263,7 @@ class Batcher:
         runs = batch.run(self._executor)
         with suppress(RuntimeError):  # the loop has ended, and nobody waits
             loop.call_soon_threadsafe(self._ended, batch, runs)
+        batch.handover.give_lane()
 
     def _ended(self, batch: Batch, runs: Sequence[Run]) -> None:
         self._running.remove(batch)
@@ -263,6 +279,10 @@ class Batcher:
             for run in runs:
                 self._answer(run)
             self._changed.set()
+
+    def _leave_line(self, call: Call) -> None:
+        if self._in_line is not None and call in self._in_line.calls:
+            self._in_line.handover.call_back()
 
     def _wake_by(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if self._wake is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from serving.errors import BadVersion, ModelUnavailable, TriptychError
 from serving.lean import leave_out_training
 from serving.runtime.decoding import Limits
-from serving.runtime.priority import LOADING_NICE, give_way, stand_back
+from serving.runtime.priority import LOWEST, give_way, stand_back
 
 if TYPE_CHECKING:
     from serving.runtime.servable import Servable
@@ -115,7 +115,7 @@ def main() -> None:
     # as the whole server, whatever its priority (sched(7), autogroup).
     os.setpgid(0, 0)
     nice = int(sys.argv[1])
-    stand_back() if nice == LOADING_NICE else give_way(nice)
+    stand_back() if nice == LOWEST else give_way(nice)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     leave_out_training()
     said = os.fdopen(os.dup(OUTPUT), "wb")

@@ -39,7 +39,7 @@ from serving.repository import VersionFolder
 from serving.runtime import garbage
 from serving.runtime.cache import Cache
 from serving.runtime.opening import Wish
-from serving.runtime.priority import LOADING_NICE, give_way
+from serving.runtime.priority import give_way, stand_back
 from serving.runtime.servable import Servable, limit_tensorflow
 from serving.settings import Settings
 from serving.statistics import VersionStatistics
@@ -261,7 +261,7 @@ class Server:
         """From the second load on: the first makes the libraries' own threads, which inherit its
         priority and compute for callers later."""
         if self._libraries_aside:
-            give_way(LOADING_NICE)
+            stand_back()
         else:
             import serving.runtime.executors.openvino  # noqa: F401  here, as it takes a second
 

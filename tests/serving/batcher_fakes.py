@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from serving.runtime.executors import joined
+from serving.runtime.executors.handover import CalledBack
 
 
 def example(number, shape=(2,), rows=1):
@@ -32,6 +34,7 @@ class Executor:
 
     name = "fake"
     precision = "f32"
+    queues = False
 
     def __init__(self, lanes=1, threads=1, wrong=lambda inputs: None, answer=compute):
         self.lanes = lanes
@@ -48,7 +51,7 @@ class Executor:
         self.lock = threading.Lock()
         self.at_once = self.most_at_once = 0
 
-    def run(self, *parts, alone=False):
+    def run(self, *parts, alone=False, handover=None):
         inputs = joined(parts)
         with self.lock:
             self.at_once += 1
@@ -80,16 +83,59 @@ class Immediate:
 
     name = "fake"
     precision = "f32"
+    queues = False
 
     def __init__(self, answer=compute, lanes=1, threads=1):
         self.answer = answer
         self.lanes = lanes
         self.threads = threads
 
-    def run(self, *parts, alone=False):
+    def run(self, *parts, alone=False, handover=None):
         return self.answer(joined(parts))
 
     def close(self): ...
+
+
+class Queueing:
+    """Has lanes of its own, and a queue in front of them, as OpenVINO has. Each batch waits in its
+    lane for a permit of the test, unless there are `permits` for all.
+    """
+
+    name = "fake"
+    precision = "f32"
+    queues = True
+    threads = 1
+
+    def __init__(self, lanes=1, permits=0, answer=compute):
+        self.lanes = lanes
+        self.answer = answer
+        self.batches = []  # the numbers of their rows, as they were computed
+        self.loop = asyncio.get_running_loop()
+        self.taken = asyncio.Semaphore(0)
+        self.permits = threading.Semaphore(permits)
+        self._lanes = ThreadPoolExecutor(lanes)
+
+    def run(self, *parts, alone=False, handover):
+        stopped = threading.Event()
+        run = self._lanes.submit(self._compute, joined(parts), stopped)
+        handover.accept(stopped.set)
+        self.loop.call_soon_threadsafe(self.taken.release)
+        return run.result(timeout=10)
+
+    def _compute(self, inputs, stopped):
+        if not stopped.is_set():
+            assert self.permits.acquire(timeout=10)
+        if stopped.is_set():
+            raise CalledBack
+        first = inputs["x"].reshape(len(inputs["x"]), -1)[:, 0]
+        self.batches.append([round(float(number), 2) for number in first])
+        return self.answer(inputs)
+
+    def let_go(self, batches=1):
+        self.permits.release(batches)
+
+    def close(self):
+        self._lanes.shutdown()
 
 
 async def call(batcher, numbers, shape=(2,), rows=1, **how):

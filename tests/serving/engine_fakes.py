@@ -48,6 +48,7 @@ ENDPOINTS = {
 class Servable:
     executor_name = "fake"
     precision = "f32"
+    queues = False
     manifest = report = None
     default_endpoint = "predict"
     raw_endpoints = frozenset({"classify", "serving_default"})
@@ -92,6 +93,7 @@ class Executor:
 
     name = "fake"
     precision = "f32"
+    queues = False
     lanes = threads = 1
 
     def __init__(self):
@@ -101,7 +103,7 @@ class Executor:
         self.began = asyncio.Event()
         self.loop = asyncio.get_running_loop()
 
-    def run(self, *parts, alone=False):
+    def run(self, *parts, alone=False, handover=None):
         inputs = joined(parts)
         self.batches.append(inputs["examples"].tolist())
         self.loop.call_soon_threadsafe(self.began.set)

@@ -13,6 +13,7 @@ from serving.errors import QueueTimeout
 from tests.serving.batcher_fakes import (
     Executor,
     Immediate,
+    Queueing,
     busy,
     call,
     compute,
@@ -230,9 +231,11 @@ CALLERS = st.lists(
 
 
 @settings(deadline=None)  # threads on a busy machine
-@given(CALLERS, st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.booleans())
+@given(
+    CALLERS, st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.booleans()
+)
 def test_everyone_gets_their_own_answer_whoever_leaves(
-    callers, max_batch_size, lanes, capacity, padded
+    callers, max_batch_size, lanes, capacity, padded, queues
 ):
     """callers: the length of the example, its rows, whether it leaves, and how many turns later.
 
@@ -259,15 +262,21 @@ def test_everyone_gets_their_own_answer_whoever_leaves(
             return compute(inputs)
 
         batching = Batching(max_batch_size, allowed_batch_sizes=(max_batch_size,) if padded else ())
-        batchers = [
-            Batcher(Immediate(answer, lanes=lanes), batching, budget=budget) for _ in range(2)
+        executors = [
+            Queueing(lanes, permits=1000, answer=answer)
+            if queues
+            else Immediate(answer, lanes=lanes)
+            for _ in range(2)
         ]
+        batchers = [Batcher(executor, batching, budget=budget) for executor in executors]
         answers = await asyncio.gather(
             *(caller(batchers[number % 2], number, *row) for number, row in enumerate(callers))
         )
         assert all(answers)
         assert [len(batcher) for batcher in batchers] == [0, 0]
         await asyncio.gather(*(batcher.close() for batcher in batchers))
+        for executor in executors:
+            executor.close()
         assert max(sizes, default=0) <= max_batch_size
         if padded:
             assert np.unique(sizes).tolist() in ([], [max_batch_size])

@@ -29,11 +29,11 @@ class House:
     def _listening(self, executor):
         run = executor.run
 
-        def listening(*parts, alone):
+        def listening(*parts, **how):
             self.order.append(self.executors.index(executor))
             at_once = sum(one.at_once * one.threads for one in self.executors)
             self.most = max(self.most, at_once + executor.threads)
-            return run(*parts, alone=alone)
+            return run(*parts, **how)
 
         return listening
 

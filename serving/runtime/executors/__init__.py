@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from serving.runtime.cache import Cache
 from serving.runtime.endpoint import Tensors
+from serving.runtime.executors.handover import Handover
 
 Outputs = dict[str, npt.NDArray[Any]]
 
@@ -16,20 +17,27 @@ class Executor(Protocol):
     """Opened from one signature of a loaded SavedModel.
 
     precision: "f32" or "bf16", in which it computes.
-    lanes:     threads that may call `run` at once.
+    lanes:     batches that it computes at once.
+    queues:    it computes in threads of its own, and takes one batch more than it has lanes: so a
+               lane goes on before a thread of ours has the interpreter's lock.
     threads:   that compute in one lane; in all of them together for a call that is alone.
     """
 
     name: str
     precision: str
     lanes: int
+    queues: bool
     threads: int
 
-    def run(self, *parts: Tensors, alone: bool = False) -> Outputs:
+    def run(
+        self, *parts: Tensors, alone: bool = False, handover: Handover | None = None
+    ) -> Outputs:
         """Blocking.
 
         Args: parts: of the batch, one after another.
               alone: no other call runs, so that the threads of all lanes may compute this one.
+              handover: is told once the inputs are taken.
+        Raises: CalledBack, as the handover was.
         """
 
     def close(self) -> None: ...

@@ -19,6 +19,7 @@ import openvino as ov  # noqa: E402
 from serving.runtime.cache import Cache  # noqa: E402
 from serving.runtime.endpoint import Tensors  # noqa: E402
 from serving.runtime.executors import Outputs  # noqa: E402
+from serving.runtime.executors.handover import CalledBack, Handover  # noqa: E402
 from serving.runtime.threads import processors  # noqa: E402
 
 
@@ -34,6 +35,7 @@ class OpenVINOExecutor:
 
     name = "openvino"
     threads = 1
+    queues = True
 
     def __init__(
         self,
@@ -53,7 +55,9 @@ class OpenVINOExecutor:
         self._outputs = list(enumerate(outputs))
         self._requests = threading.local()
 
-    def run(self, *parts: Tensors, alone: bool = False) -> Outputs:
+    def run(
+        self, *parts: Tensors, alone: bool = False, handover: Handover | None = None
+    ) -> Outputs:
         request = self._request(-1 if alone else 0)
         for name, first in parts[0].items():
             # Into OpenVINO's memory: where it reads ours instead (`share_inputs`), it lets go of
@@ -65,7 +69,17 @@ class OpenVINOExecutor:
                 tensor.data[...] = first
             else:
                 np.concatenate([part[name] for part in parts], out=tensor.data)
-        request.infer()
+        if handover is None or alone:
+            request.infer()  # in this thread
+        else:
+            request.start_async()
+            handover.accept(request.cancel)
+            try:
+                request.wait()
+            except RuntimeError:
+                if handover.is_called_back:
+                    raise CalledBack from None
+                raise
         # Copies: the next run of this thread writes where the originals lie.
         return {name: request.get_output_tensor(i).data.copy() for i, name in self._outputs}
 

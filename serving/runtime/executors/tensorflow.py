@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from serving.runtime.endpoint import Tensors
 from serving.runtime.executors import Outputs, joined
+from serving.runtime.executors.handover import Handover
 
 
 class TensorFlowExecutor:
@@ -18,12 +19,15 @@ class TensorFlowExecutor:
     name = "tensorflow"
     precision = "f32"
     threads = 1
+    queues = False
 
     def __init__(self, signature: Any, lanes: int = 1) -> None:
         self.lanes = lanes
         self._call: Call | None = Call(signature)
 
-    def run(self, *parts: Tensors, alone: bool = False) -> Outputs:
+    def run(
+        self, *parts: Tensors, alone: bool = False, handover: Handover | None = None
+    ) -> Outputs:
         if self._call is None:
             raise RuntimeError("the executor is closed")
         return self._call(joined(parts))
