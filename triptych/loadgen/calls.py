@@ -4,7 +4,6 @@ Bytes go out as they are, and answers come back as bytes: what they say is the p
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import grpc
@@ -95,20 +94,26 @@ class StreamCaller:
             self._kept += len(body)
         return body
 
-    async def _send(self) -> AsyncIterator[bytes]:
-        while True:
-            yield await self._outgoing.get()
+    async def _send(self, stream: grpc.aio.StreamStreamCall) -> None:
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader says why
+            while True:
+                await stream.write(await self._outgoing.get())
 
     async def _read(self) -> None:
         failed = Failed("UNAVAILABLE", "the server ended the stream")
+        # Read and written by hand, which costs less than what gRPC makes of iterators.
+        stream = self._method()
+        sending = asyncio.create_task(self._send(stream))
         try:
-            async for answer in self._method(self._send()):
+            while (answer := await stream.read()) is not grpc.aio.EOF:
                 waiting = self._waiting.pop(self._stream.id_of(answer), None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(answer)
         except grpc.aio.AioRpcError as error:
             failed = Failed(error.code().name, error.details() or "")
         finally:
+            stream.cancel()
+            sending.cancel()
             self._outgoing = asyncio.Queue()
             for waiting in self._waiting.values():
                 if not waiting.done():
