@@ -279,11 +279,5 @@ async def test_statistics_are_of_models_that_are_known(house) -> None:
 
 def test_the_account_is_metadata_that_grpc_takes() -> None:
     metadata = Account(1, 2, 3, 4, 5, "openvino").metadata()
-    assert dict(metadata) == {
-        "triptych-queue-us": "1",
-        "triptych-decode-us": "2",
-        "triptych-compute-us": "3",
-        "triptych-batch-size": "4",
-        "triptych-version": "5",
-        "triptych-executor": "openvino",
-    }
+    told = "queue-us=1, decode-us=2, compute-us=3, batch-size=4, version=5, executor=openvino"
+    assert metadata == (("triptych-account", told),)

@@ -11,7 +11,7 @@ import grpc
 from triptych.loadgen.closed_loop import Failed, Sample
 from triptych.loadgen.plan import Plan
 
-PREFIX = "triptych-"
+ACCOUNT = "triptych-account"  # a dictionary of RFC 9651, in trailing metadata
 KEPT_BYTES = 128 * 2**20  # of a stream's requests: more are put together as they are sent
 
 
@@ -34,8 +34,8 @@ class UnaryCaller:
             raise Failed(error.code().name, error.details() or "") from None
         if not sampled:
             return None
-        metadata = await call.trailing_metadata()
-        account = {k.removeprefix(PREFIX): v for k, v in metadata if k.startswith(PREFIX)}
+        told = dict(await call.trailing_metadata()).get(ACCOUNT)
+        account = dict(item.split("=", 1) for item in told.split(", ")) if told else {}
         return Sample(self._plan.problem(answer), account)
 
     async def close(self) -> None:

@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 60.0  # for the answers that are due when the time is up
 class Sample(NamedTuple):
     """An answer that was read. problem: what is wrong with it; account: the server's, where sent.
 
-    The account's names are those of triptych's trailing metadata, without `triptych-`.
+    The account's names are those of triptych's trailing metadata.
     """
 
     problem: str | None = None

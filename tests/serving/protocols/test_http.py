@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from protos.triptych.v1.classifier_pb2 import ClassifyRequest, Input
+from tests.serving.accounts import account_of
 from tests.serving.server_fixtures import Status, refused, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -93,9 +94,10 @@ async def test_the_account(client, tiny) -> None:
     timing = answer.json()["timing"]
     assert 0 < timing["predict_us"] < timing["total_us"]
     assert 0 < timing["preprocess_us"] < timing["total_us"]
-    assert timing["executor"] == answer.headers["triptych-executor"] == "openvino"
-    assert int(answer.headers["triptych-compute-us"]) == timing["predict_us"]
-    assert int(answer.headers["triptych-version"]) == 1
+    account = account_of(answer.headers.items())
+    assert timing["executor"] == account["executor"] == "openvino"
+    assert int(account["compute-us"]) == timing["predict_us"]
+    assert int(account["version"]) == 1
 
 
 async def test_one_bad_input_of_many_takes_nothing_from_the_others(client, tiny) -> None:

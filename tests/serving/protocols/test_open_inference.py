@@ -11,6 +11,7 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 from tritonclient.grpc.model_config_pb2 import TYPE_FP32
 
+from tests.serving.accounts import account_of
 from tests.serving.protocols.open_inference_fixtures import (
     Oip,
     encoded,
@@ -169,12 +170,10 @@ async def test_each_answer_tells_where_its_time_went(oip: Oip) -> None:
         request(inputs=[fields], raw_input_contents=[floats(1, 8, 8, 3).tobytes()])
     )
     answer = await call
-    trailing = dict(await call.trailing_metadata())
-    assert int(trailing["triptych-compute-us"]) > 0
-    assert trailing["triptych-version"] == "1"
-    assert answer.parameters["triptych_compute_us"].int64_param == int(
-        trailing["triptych-compute-us"]
-    )
+    account = account_of(await call.trailing_metadata())
+    assert int(account["compute-us"]) > 0
+    assert account["version"] == "1"
+    assert answer.parameters["triptych_compute_us"].int64_param == int(account["compute-us"])
     assert answer.parameters["triptych_batch_size"].int64_param == 1
     assert answer.parameters["triptych_executor"].string_param == "openvino"
 

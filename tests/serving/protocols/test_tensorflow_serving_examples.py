@@ -13,6 +13,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from serving.protocols.tensorflow_serving_inference import CLASSIFY, REGRESS
+from tests.serving.accounts import account_of
 from tests.serving.protocols.tensorflow_serving_fixtures import (
     WEIGHTS,
     example,
@@ -64,9 +65,9 @@ async def test_files_of_our_own(served, tiny, signature, name) -> None:
     assert labels == [tiny.labels["image"]] * 3
     for row, item in zip(scores, items, strict=True):
         np.testing.assert_allclose(row, tiny.scores("image", item), atol=1e-5)
-    account = {key: value for key, value in await call.trailing_metadata()}
-    assert int(account["triptych-decode-us"]) > 0
-    assert account["triptych-version"] == "1"
+    account = account_of(await call.trailing_metadata())
+    assert int(account["decode-us"]) > 0
+    assert account["version"] == "1"
 
 
 async def test_of_many_features_with_bytes_the_known_name_is_taken(served, tiny) -> None:
@@ -173,7 +174,7 @@ async def test_many_signatures_on_the_same_examples(served) -> None:
     np.testing.assert_allclose(classes(classified.classification_result)[1], SCORES)
     values = [one.value for one in regressed.regression_result.regressions]
     np.testing.assert_allclose(values, SCORES[:, 0])
-    assert "triptych-compute-us" in {key for key, _ in await call.trailing_metadata()}
+    assert "compute-us" in account_of(await call.trailing_metadata())
 
 
 # What is refused

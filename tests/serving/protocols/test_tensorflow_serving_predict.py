@@ -10,13 +10,14 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from serving.protocols.tensorflow_serving_status import CUT, MAX_CHARACTERS
+from tests.serving.accounts import account_of
 from tests.serving.protocols.tensorflow_serving_fixtures import WEIGHTS, serving, spec
 from tests.serving.server_fixtures import PATIENT_US, refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Status = grpc.StatusCode
-NUMBERED = {"triptych-queue-us", "triptych-decode-us", "triptych-compute-us"}
+NUMBERED = {"queue-us", "decode-us", "compute-us"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -181,11 +182,11 @@ async def test_company_changes_no_answer(served) -> None:
 async def test_the_account_is_in_trailing_metadata(served) -> None:
     call = served.predictions.Predict(request(spec(), **rows(3)))
     await call
-    account = {key: value for key, value in await call.trailing_metadata()}
+    account = account_of(await call.trailing_metadata())
     assert all(account[key].isdigit() for key in NUMBERED)
-    assert account["triptych-batch-size"] == "3"
-    assert account["triptych-version"] == "1"
-    assert account["triptych-executor"] == "openvino"
+    assert account["batch-size"] == "3"
+    assert account["version"] == "1"
+    assert account["executor"] == "openvino"
 
 
 # What is refused

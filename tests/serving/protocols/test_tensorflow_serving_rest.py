@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from tests.serving.accounts import account_of
 from tests.serving.protocols.tensorflow_serving_fixtures import WEIGHTS, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -107,8 +108,9 @@ async def test_files_of_our_own_and_their_version(http, tiny, path) -> None:
     for one, item in zip(predictions, items, strict=True):
         assert one["classes"] == tiny.labels["image"]
         np.testing.assert_allclose(one["scores"], tiny.scores("image", item, seed), atol=1e-5)
-    assert response.headers["triptych-version"] == str(seed + 1)
-    assert int(response.headers["triptych-decode-us"]) > 0
+    account = account_of(response.headers.items())
+    assert account["version"] == str(seed + 1)
+    assert int(account["decode-us"]) > 0
 
 
 async def test_a_large_body_is_read_too(http) -> None:
