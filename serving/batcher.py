@@ -66,7 +66,7 @@ class Batcher:
         self._batched = batched
         if executor.queues:
             self._threads = ThreadPoolExecutor(executor.lanes + 1, "compute")
-        else:
+        else:  # these threads compute themselves
             self._threads = ThreadPoolExecutor(executor.lanes, "compute", initializer=give_way)
         self._handovers = threading.Condition(threading.Lock())
         self._budget = budget or ComputeBudget(executor.lanes * executor.threads)

@@ -36,8 +36,8 @@ class Executor(Protocol):
 
         Args: parts: of the batch, one after another.
               alone: no other call runs, so that the threads of all lanes may compute this one.
-              handover: is told once the inputs are taken.
-        Raises: CalledBack, as the handover was.
+              handover: is told once a batch that may wait for a lane is taken.
+        Raises: CalledBack, where the handover was called back.
         """
 
     def close(self) -> None: ...

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from serving.runtime.cache import Cache
-from serving.runtime.executors import EXECUTORS
+from serving.runtime.executors import EXECUTORS, openvino
 from serving.runtime.executors.handover import CalledBack, Handover
 from serving.runtime.executors.openvino import ov  # imported first by who silences its telemetry
-from serving.runtime.priority import stand_back
+from serving.runtime.priority import LOWEST, give_way, stand_back
 from serving.runtime.threads import processors
 
 TOLERANCE = 1e-5
@@ -81,6 +81,20 @@ def test_who_loads_where_nobody_else_wants_to_does_not_compute_so(executors, sav
         made = set(os.listdir("/proc/self/task")) - before - {thread}
     assert made
     assert all(os.sched_getscheduler(int(one)) != os.SCHED_IDLE for one in made)
+
+
+@pytest.mark.skipif(not hasattr(os, "PRIO_PROCESS"), reason="priorities of threads are Linux's")
+def test_who_computes_has_the_priority_of_who_loaded_first(monkeypatch, saved_models) -> None:
+    """As a server's first load has it: the lowest."""
+    with ThreadPoolExecutor(1) as compiling, ThreadPoolExecutor(1, initializer=give_way) as loader:
+        monkeypatch.setattr(openvino, "_compiling", compiling)  # as in a process that has not yet
+        before = set(os.listdir("/proc/self/task"))
+        executor = loader.submit(opened, "openvino", saved_models["image"]).result()
+        executor.run(examples("image", 2))
+        made = set(os.listdir("/proc/self/task")) - before
+        assert len(made) > 2  # the loader, who compiles, and who computes
+        assert {os.getpriority(os.PRIO_PROCESS, int(one)) for one in made} == {LOWEST}
+        executor.close()
 
 
 def _read_only(given):
