@@ -67,6 +67,7 @@ MAX_RANK = 64  # of NumPy
 MAX_SHOWN_SIZES = 16  # of a shape that a message repeats
 MAX_SHOWN_CHARACTERS = 100  # of a name that a message repeats
 LENGTH = struct.Struct("<I")
+FEW_VALUES = 2**14  # of which one byte each is copied sooner than all are computed with
 BATCH_NOTE = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to "
     "be prepended to each input shape. If you want to specify the full shape including the "
@@ -198,11 +199,24 @@ def _read(
         array[:] = strings
         return array.reshape(given.shape)
     values = _values(given, spec.dtype, count, model)
-    if refuse_nan and values.dtype.kind == "f" and np.isnan(np.minimum.reduce(values)):
+    if refuse_nan and values.dtype.kind == "f" and _has_nan(values):
         raise InvalidInput(
             f"input {quoted(given.name)} for model '{model}' has values that are no number (NaN)"
         )
     return values.reshape(given.shape)
+
+
+def _has_nan(values: npt.NDArray[Any]) -> bool:
+    """NumPy lets go of the interpreter's lock to compute, and getting it back from threads that
+    wait for it takes ten times as long as to look at a small tensor. That is done without: no
+    number of 4 or 8 bytes is NaN whose highest byte is another than these two.
+    """
+    size = values.itemsize
+    if size in (4, 8) and len(values) <= FEW_VALUES:
+        highest = values.view(np.uint8)[size - 1 :: size].tobytes()
+        if b"\x7f" not in highest and b"\xff" not in highest:
+            return False
+    return bool(np.isnan(np.minimum.reduce(values)))
 
 
 def _values(given: Given, dtype: np.dtype[Any], count: int, model: str) -> npt.NDArray[Any]:

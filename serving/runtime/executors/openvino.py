@@ -14,6 +14,7 @@ from typing import Any
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
 import openvino as ov  # noqa: E402
 
 from serving.runtime.cache import Cache  # noqa: E402
@@ -52,25 +53,25 @@ class OpenVINOExecutor:
         if threads > 1 and lone_calls:
             self._compiled.append(_compile(model, precision, threads, streams=1))
         self.precision = self._compiled[0].get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self._outputs = list(enumerate(outputs))
-        self._requests = threading.local()
+        self._outputs = outputs
+        self._own = threading.local()
 
     def run(
         self, *parts: Tensors, alone: bool = False, handover: Handover | None = None
     ) -> Outputs:
-        request = self._request(-1 if alone else 0)
+        lane = self._lane(-1 if alone else 0)
+        request = lane.request
         for name, first in parts[0].items():
             # Into OpenVINO's memory: where it reads ours instead (`share_inputs`), it lets go of
             # it without the interpreter's lock, and two threads spoil the heap (seen with 2026.4).
-            tensor = request.get_tensor(name)
-            rows = sum(len(part[name]) for part in parts) if len(parts) > 1 else None
-            tensor.shape = first.shape if rows is None else (rows, *first.shape[1:])
-            if rows is None:
-                tensor.data[...] = first
+            if len(parts) == 1:
+                lane.memory(name, first.shape)[...] = first
             else:
-                np.concatenate([part[name] for part in parts], out=tensor.data)
-        if handover is None or alone:
-            request.infer()  # in this thread
+                rows = sum(len(part[name]) for part in parts)
+                memory = lane.memory(name, (rows, *first.shape[1:]))
+                np.concatenate([part[name] for part in parts], out=memory)
+        if handover is None or alone:  # in this thread
+            given = request.infer(share_outputs=True).values()
         else:
             request.start_async()
             handover.accept(request.cancel)
@@ -80,23 +81,41 @@ class OpenVINOExecutor:
                 if handover.is_called_back:
                     raise CalledBack from None
                 raise
+            given = [request.get_output_tensor(i).data for i in range(len(self._outputs))]
         # Copies: the next run of this thread writes where the originals lie.
-        return {name: request.get_output_tensor(i).data.copy() for i, name in self._outputs}
+        return {name: value.copy() for name, value in zip(self._outputs, given, strict=True)}
 
-    def _request(self, which: int) -> Any:
+    def _lane(self, which: int) -> "_Lane":
         """An infer request serves one caller at a time, so each thread has its own."""
         name = f"of{which}"
-        request = getattr(self._requests, name, None)
-        if request is None:
+        lane = getattr(self._own, name, None)
+        if lane is None:
             if not self._compiled:
                 raise RuntimeError("the executor is closed")
-            request = self._compiled[which].create_infer_request()
-            setattr(self._requests, name, request)
-        return request
+            lane = _Lane(self._compiled[which].create_infer_request())
+            setattr(self._own, name, lane)
+        return lane
 
     def close(self) -> None:
-        self._requests = threading.local()
+        self._own = threading.local()
         self._compiled = []
+
+
+class _Lane:
+    """A thread's infer request, and where the inputs of its last run lie."""
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+        self._memory: dict[str, npt.NDArray[Any]] = {}
+
+    def memory(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """To write an input to. It stays where it is as long as the shape does."""
+        memory = self._memory.get(name)
+        if memory is None or memory.shape != shape:
+            tensor = self.request.get_tensor(name)
+            tensor.shape = shape
+            self._memory[name] = memory = tensor.data
+        return memory
 
 
 # The threads that will compute inherit its priority, and it that of who loads first: those who load
