@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+NAME = "triptych-account"
+
 
 class Account(NamedTuple):
     """Where a call's time went: of its slowest input, where it has many."""
@@ -17,16 +19,15 @@ class Account(NamedTuple):
     def total_us(self) -> int:
         return self.queue_us + self.decode_us + self.compute_us
 
-    def metadata(self) -> tuple[tuple[str, str]]:
-        """As trailing metadata of gRPC, or headers of HTTP: a dictionary of RFC 9651.
-
-        One entry, as gRPC takes some 10 us of a core for each, at both ends together.
-        """
+    def text(self) -> str:
+        """A dictionary of RFC 9651. One entry of metadata, as gRPC takes some 10 us of a core for
+        each, at both ends together."""
         return (
-            (
-                "triptych-account",
-                f"queue-us={self.queue_us}, decode-us={self.decode_us}, "
-                f"compute-us={self.compute_us}, batch-size={self.batch_size}, "
-                f"version={self.version}, executor={self.executor}",
-            ),
+            f"queue-us={self.queue_us}, decode-us={self.decode_us}, "
+            f"compute-us={self.compute_us}, batch-size={self.batch_size}, "
+            f"version={self.version}, executor={self.executor}"
         )
+
+    def metadata(self) -> tuple[tuple[str, str]]:
+        """As trailing metadata of gRPC, or headers of HTTP."""
+        return ((NAME, self.text()),)

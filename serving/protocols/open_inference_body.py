@@ -10,18 +10,22 @@ from fastapi import Request
 from serving.errors import InvalidInput
 from serving.protocols.open_inference_call import Wanted
 from serving.protocols.open_inference_json import from_json, to_json
-from serving.protocols.open_inference_tensors import Given, datatype_of, quoted, raw
+from serving.protocols.open_inference_tensors import Data, Given, datatype_of, quoted, raw
 
 HEADER = "Inference-Header-Content-Length"  # the length of the JSON
 MOST_JSON_VALUES = 4_000_000  # each becomes an object of up to 100 bytes
 
 
 class Call(NamedTuple):
-    """binary: the outputs that are to come as bytes; None is all of them."""
+    """
+    data:   of each input.
+    binary: the outputs that are to come as bytes; None is all of them.
+    """
 
     id: str
     parameters: dict[str, object]
     inputs: list[Given]
+    data: list[Data]
     wanted: list[Wanted]
     binary: frozenset[str] | None
 
@@ -41,10 +45,11 @@ def parse(body: bytes, header: str | None, encoding: str, model: str) -> Call:
     length = _json_length(header, len(body))
     request = _load(body[:length])
     binary = memoryview(body)[length:]
-    inputs = []
+    inputs, data = [], []
     for tensor in _list(request, "inputs"):
-        given, binary = _input(tensor, binary, model, has_header=header is not None)
+        given, values, binary = _input(tensor, binary, model, has_header=header is not None)
         inputs.append(given)
+        data.append(values)
     if binary:
         raise InvalidInput(f"unexpected additional input data for model '{model}'")
     parameters = _object(request, "parameters")
@@ -61,6 +66,7 @@ def parse(body: bytes, header: str | None, encoding: str, model: str) -> Call:
         _text(request, "id") if "id" in request else "",
         parameters,
         inputs,
+        data,
         wanted,
         None if all_binary and not wanted else frozenset(names),
     )
@@ -125,8 +131,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _input(
     tensor: Any, binary: memoryview, model: str, *, has_header: bool
-) -> tuple[Given, memoryview]:
-    """The input, and the bytes that are left for the next."""
+) -> tuple[Given, Data, memoryview]:
+    """The input, its data, and the bytes that are left for the next."""
     name = _text(tensor, "name")
     datatype = _text(tensor, "datatype")
     shape = _list(tensor, "shape")
@@ -150,8 +156,9 @@ def _input(
         raise InvalidInput(
             f"Unable to find shared memory region of input {quoted(name)}: send its bytes"
         )
+    given = Given(name, datatype, shape)
     if ways["data"]:
-        return Given(name, datatype, shape, from_json(name, datatype, tensor["data"])), binary
+        return given, from_json(name, datatype, tensor["data"]), binary
     size = parameters["binary_data_size"]
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InvalidInput("Unable to parse 'binary_data_size'")
@@ -165,7 +172,7 @@ def _input(
             f"unexpected size for input {quoted(name)}, expecting {size - len(binary)} additional "
             f"bytes for model '{model}'"
         )
-    return Given(name, datatype, shape, binary[:size]), binary[size:]
+    return given, binary[:size], binary[size:]
 
 
 def _output(output: Any, *, default: bool) -> tuple[Wanted, bool]:

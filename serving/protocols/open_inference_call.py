@@ -28,10 +28,12 @@ from serving.protocols.open_inference_classification import classified
 from serving.protocols.open_inference_config import DEFAULT_PRIORITY_LEVEL, PRIORITY_LEVELS
 from serving.protocols.open_inference_tensors import (
     MAX_SHOWN_CHARACTERS,
+    Data,
     Given,
+    Place,
     missing,
+    places,
     quoted,
-    read,
     unexpected,
 )
 from serving.protocols.status import status_of
@@ -60,6 +62,21 @@ class Wanted(NamedTuple):
 
     name: str
     classes: int = 0
+
+
+class Asked:
+    """What a request says but for its tensors' values.
+
+    Of one that comes again and again it is kept which endpoint it fits, and how.
+    """
+
+    __slots__ = ("fits", "inputs", "options", "wanted")
+
+    def __init__(self, options: Options, inputs: Sequence[Given], wanted: Sequence[Wanted]) -> None:
+        self.options = options
+        self.inputs = inputs
+        self.wanted = wanted
+        self.fits: tuple[Endpoint, Sequence[Place]] | None = None
 
 
 class Result(NamedTuple):
@@ -159,31 +176,20 @@ class Caller:
             ) from None
 
     async def infer(
-        self,
-        handle: Handle,
-        request_id: str,
-        options: Options,
-        inputs: Sequence[Given],
-        wanted: Sequence[Wanted],
+        self, handle: Handle, request_id: str, asked: Asked, data: Sequence[Data]
     ) -> Result:
         """
-        Args:   wanted: every output of the endpoint, if empty.
+        Args:   data: of each input.
         Raises: InvalidInput, QueueFull, QueueTimeout, ModelUnavailable, InternalError.
         """
-        servable = handle.loaded.servable
-        endpoint = _endpoint(servable, inputs, options.endpoint)
-        for output in wanted:
-            if output.name not in endpoint.outputs:
-                raise unexpected(handle.name, "output", output.name, endpoint.outputs)
+        servable, options = handle.loaded.servable, asked.options
+        fits = asked.fits
+        if fits is None or servable.endpoints.get(fits[0].name) is not fits[0]:
+            fits = self._fitting(handle, request_id, asked)
+        endpoint, inputs = fits
         try:
-            _require_names(handle.name, endpoint, inputs)
-            tensors = read(
-                endpoint,
-                inputs,
-                model=handle.name,
-                max_rows=self.max_rows,
-                refuse_nan=servable.manifest is not None,
-            )
+            pairs = zip(inputs, data, strict=True)
+            tensors = {place.given.name: place.read(values) for place, values in pairs}
             answer = await self._engine.infer(
                 handle,
                 endpoint.name,
@@ -191,20 +197,47 @@ class Caller:
                 priority=options.priority,
                 timeout_seconds=options.timeout_seconds,
             )
-            outputs = await _chosen(servable, endpoint, answer.outputs, wanted)
+            outputs = await _chosen(servable, endpoint, answer.outputs, asked.wanted)
         except InvalidInput as error:
-            raise InvalidInput(f"{_prefix(request_id)}{error}") from None
+            raise _of(request_id, error) from None
         except QueueFull as error:
             raise QueueFull(f"{_prefix(request_id)}Exceeds maximum queue size: {error}") from None
         except QueueTimeout as error:
             raise QueueTimeout(f"Request timeout expired: {error}") from None
         return Result(answer.version, outputs, answer.account)
 
+    def _fitting(
+        self, handle: Handle, request_id: str, asked: Asked
+    ) -> tuple[Endpoint, Sequence[Place]]:
+        """Raises: InvalidInput."""
+        servable = handle.loaded.servable
+        endpoint = _endpoint(servable, asked.inputs, asked.options.endpoint)
+        for output in asked.wanted:
+            if output.name not in endpoint.outputs:
+                raise unexpected(handle.name, "output", output.name, endpoint.outputs)
+        try:
+            _require_names(handle.name, endpoint, asked.inputs)
+            inputs = places(
+                endpoint,
+                asked.inputs,
+                model=handle.name,
+                max_rows=self.max_rows,
+                refuse_nan=servable.manifest is not None,
+            )
+        except InvalidInput as error:
+            raise _of(request_id, error) from None
+        asked.fits = endpoint, inputs
+        return asked.fits
+
     def _knows(self, model: str) -> bool:
         try:
             return bool(self._manager.status(model))
         except ModelNotFound:
             return False
+
+
+def _of(request_id: str, error: InvalidInput) -> InvalidInput:
+    return InvalidInput(f"{_prefix(request_id)}{error}")
 
 
 def _prefix(request_id: str) -> str:

@@ -21,14 +21,19 @@ from serving.protocols import open_inference_state as state
 from serving.protocols.http_refusals import code_of as code_of_body
 from serving.protocols.http_refusals import refusal
 from serving.protocols.open_inference import (
-    account_of,
     config_of,
     metadata_of,
     server_metadata,
     statistics_of,
 )
 from serving.protocols.open_inference_body import HEADER, parse, read_body, render
-from serving.protocols.open_inference_call import Caller, Unsupported, code_of, options_of
+from serving.protocols.open_inference_call import (
+    Asked,
+    Caller,
+    Unsupported,
+    code_of,
+    options_of,
+)
 from serving.protocols.status import HTTP
 from serving.settings import Settings
 from serving.watcher import Watcher
@@ -156,14 +161,13 @@ async def _infer(caller: Caller, request: Request, model: str, version: str) -> 
         large = len(body) >= LARGE_BYTES
         parsing = (body, header, encoding, handle.name)
         call = await asyncio.to_thread(parse, *parsing) if large else parse(*parsing)
-        result = await caller.infer(
-            handle, call.id, options_of(call.parameters), call.inputs, call.wanted
-        )
+        asked = Asked(options_of(call.parameters), call.inputs, call.wanted)
+        result = await caller.infer(handle, call.id, asked, call.data)
         told = {
             "model_name": handle.name,
             "model_version": str(result.version),
             **({"id": call.id} if call.id else {}),
-            "parameters": account_of(result),
+            "parameters": dict(result.account.metadata()),
         }
         large = sum(value.size for _, value in result.outputs) * 8 >= LARGE_BYTES
         rendering = (told, result.outputs, call)

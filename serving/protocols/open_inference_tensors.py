@@ -77,12 +77,60 @@ BATCH_NOTE = (
 
 
 class Given(NamedTuple):
-    """An input of a request, as it came."""
+    """An input of a request, as it is described there."""
 
     name: str
     datatype: str
     shape: Sequence[int]
-    data: Data
+
+
+class Place(NamedTuple):
+    """An input that an endpoint takes, whatever its values are."""
+
+    given: Given
+    dtype: np.dtype[Any]
+    elements: int
+    model: str
+    refuse_nan: bool
+
+    def read(self, data: Data) -> npt.NDArray[Any]:
+        """Raises: InvalidInput, in Triton's words."""
+        if self.dtype == STRING:
+            return self._strings(data)
+        values = self._values(data)
+        if self.refuse_nan and self.dtype.kind == "f" and _has_nan(values):
+            raise InvalidInput(
+                f"input {quoted(self.given.name)} for model '{self.model}' has values that are no "
+                "number (NaN)"
+            )
+        return values.reshape(self.given.shape)
+
+    def _values(self, data: Data) -> npt.NDArray[Any]:
+        dtype = self.dtype
+        size = data.nbytes if isinstance(data, np.ndarray | memoryview) else len(data)
+        if size != self.elements * dtype.itemsize:
+            raise InvalidInput(
+                f"input byte size mismatch for input {quoted(self.given.name)} for model "
+                f"'{self.model}'. Expected {self.elements * dtype.itemsize}, got {size}"
+            )
+        if not isinstance(data, bytes | memoryview):
+            return np.asarray(data, dtype)
+        if dtype.kind == "b":  # a byte that is neither 0 nor 1 is no value that NumPy knows
+            given_bools: npt.NDArray[Any] = np.frombuffer(data, np.uint8) != 0
+            return given_bools
+        return np.frombuffer(data, dtype)
+
+    def _strings(self, data: Data) -> npt.NDArray[Any]:
+        name, count, model = quoted(self.given.name), self.elements, self.model
+        strings = data if isinstance(data, list) else _strings(name, data, count, model)
+        if len(strings) != count:
+            raise InvalidInput(
+                f"expected {count} string elements for inference input {name} for model "
+                f"'{model}', got {len(strings)}"
+            )
+        array = np.empty(count, STRING)
+        array[:] = strings
+        return array.reshape(self.given.shape)
 
 
 @cache  # as NumPy builds a name anew each time
@@ -134,14 +182,14 @@ def integers(name: str, values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.N
     return values.astype(dtype)
 
 
-def read(
+def places(
     endpoint: Endpoint,
     inputs: Sequence[Given],
     *,
     model: str,
     max_rows: int,
     refuse_nan: bool,
-) -> dict[str, npt.NDArray[Any]]:
+) -> list[Place]:
     """
     Args:   inputs: their names are the endpoint's.
             max_rows: of a batch.
@@ -150,10 +198,13 @@ def read(
     """
     if endpoint.batched:
         _check_batch(inputs, model, max_rows)
-    return {
-        given.name: _read(endpoint.inputs[given.name], given, model, endpoint.batched, refuse_nan)
-        for given in inputs
-    }
+    found = []
+    for given in inputs:
+        spec = endpoint.inputs[given.name]
+        _check_type(spec, given, model)
+        _check_shape(spec, given, model, endpoint.batched)
+        found.append(Place(given, spec.dtype, _count(given, model), model, refuse_nan))
+    return found
 
 
 def _check_batch(inputs: Sequence[Given], model: str, max_rows: int) -> None:
@@ -176,9 +227,7 @@ def _check_batch(inputs: Sequence[Given], model: str, max_rows: int) -> None:
         )
 
 
-def _read(
-    spec: TensorSpec, given: Given, model: str, batched: bool, refuse_nan: bool
-) -> npt.NDArray[Any]:
+def _check_type(spec: TensorSpec, given: Given, model: str) -> None:
     expected = datatype_of(spec.dtype)
     if given.datatype != expected:
         found = given.datatype if given.datatype in DTYPES else INVALID
@@ -186,24 +235,6 @@ def _read(
             f"inference input {quoted(given.name)} data-type is '{found}', but model '{model}' "
             f"expects '{expected}'"
         )
-    _check_shape(spec, given, model, batched)
-    count = _count(given, model)
-    if spec.dtype == STRING:
-        strings = given.data if isinstance(given.data, list) else _strings(given, count, model)
-        if len(strings) != count:
-            raise InvalidInput(
-                f"expected {count} string elements for inference input {quoted(given.name)} for "
-                f"model '{model}', got {len(strings)}"
-            )
-        array = np.empty(count, STRING)
-        array[:] = strings
-        return array.reshape(given.shape)
-    values = _values(given, spec.dtype, count, model)
-    if refuse_nan and values.dtype.kind == "f" and _has_nan(values):
-        raise InvalidInput(
-            f"input {quoted(given.name)} for model '{model}' has values that are no number (NaN)"
-        )
-    return values.reshape(given.shape)
 
 
 def _has_nan(values: npt.NDArray[Any]) -> bool:
@@ -219,44 +250,28 @@ def _has_nan(values: npt.NDArray[Any]) -> bool:
     return bool(np.isnan(np.minimum.reduce(values)))
 
 
-def _values(given: Given, dtype: np.dtype[Any], count: int, model: str) -> npt.NDArray[Any]:
-    data = given.data
-    size = data.nbytes if isinstance(data, np.ndarray | memoryview) else len(data)
-    if size != count * dtype.itemsize:
-        raise InvalidInput(
-            f"input byte size mismatch for input {quoted(given.name)} for model '{model}'. "
-            f"Expected {count * dtype.itemsize}, got {size}"
-        )
-    if not isinstance(data, bytes | memoryview):
-        return np.asarray(data, dtype)
-    if dtype.kind == "b":  # a byte that is neither 0 nor 1 is no value that NumPy knows
-        given_bools: npt.NDArray[Any] = np.frombuffer(data, np.uint8) != 0
-        return given_bools
-    return np.frombuffer(data, dtype)
-
-
-def _strings(given: Given, count: int, model: str) -> list[bytes]:
+def _strings(name: str, given: Data, count: int, model: str) -> list[bytes]:
     """Each comes as four bytes of length, and itself."""
-    data = memoryview(given.data)  # type: ignore[arg-type]
+    data = memoryview(given)  # type: ignore[arg-type]
     strings: list[bytes] = []
     place, end = 0, len(data)
     while place < end:
         if end - place < LENGTH.size:
             raise InvalidInput(
-                f"incomplete string length indicator for inference input {quoted(given.name)} for "
+                f"incomplete string length indicator for inference input {name} for "
                 f"model '{model}', expecting {LENGTH.size} bytes but only {end - place} bytes "
                 "available. Please make sure the string length indicator is in one buffer."
             )
         if len(strings) == count:
             raise InvalidInput(
                 f"unexpected number of string elements {count + 1} for inference input "
-                f"{quoted(given.name)} for model '{model}', expecting {count}"
+                f"{name} for model '{model}', expecting {count}"
             )
         (length,) = LENGTH.unpack_from(data, place)
         place += LENGTH.size
         if length > end - place:
             raise InvalidInput(
-                f"incomplete string data for inference input {quoted(given.name)} for model "
+                f"incomplete string data for inference input {name} for model "
                 f"'{model}', expecting string of length {length} but only {end - place} bytes "
                 "available"
             )

@@ -33,6 +33,8 @@ def packed(message: Any, number: int) -> memoryview:
 
 def field(number: int, content: bytes) -> bytes:
     """A field of bytes or of packed numbers, as a message of it alone."""
+    if number < 16 and len(content) < 0x80:
+        return bytes((number << 3 | LENGTH, len(content))) + content
     return _as_varint(number << 3 | LENGTH) + _as_varint(len(content)) + content
 
 

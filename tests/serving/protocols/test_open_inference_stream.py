@@ -12,6 +12,7 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 
 from serving.protocols.streams import MAX_IN_FLIGHT
+from tests.serving.accounts import account_in
 from tests.serving.protocols.open_inference_fixtures import (
     Oip,
     encoded,
@@ -97,7 +98,7 @@ async def test_requests_of_one_stream_share_a_batch(tiny, tmp_path) -> None:
         stream = oip.stub.ModelStreamInfer(iter([codes(n, str(n)) for n in range(4)]))
         async with asyncio.timeout(PATIENT_US / 2e6):
             answers = [answer.infer_response async for answer in stream]
-    assert {answer.parameters["triptych_batch_size"].int64_param for answer in answers} == {4}
+    assert {account_in(answer)["batch-size"] for answer in answers} == {"4"}
 
 
 async def test_without_ids_the_order_is_kept(oip: Oip, tiny) -> None:

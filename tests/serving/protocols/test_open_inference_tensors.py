@@ -2,6 +2,8 @@
 
 import math
 import struct
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,12 +17,13 @@ from serving.errors import InvalidInput
 from serving.protocols.open_inference_tensors import (
     CONTENTS,
     DTYPES,
-    Given,
+    Data,
     datatype_of,
+    places,
     raw,
-    read,
     typed,
 )
+from serving.protocols.open_inference_tensors import Given as Described
 from serving.runtime.endpoint import STRING, Endpoint, TensorSpec
 
 NUMERIC = [datatype for datatype in DTYPES if datatype not in ("BYTES", "BF16")]
@@ -32,8 +35,18 @@ def endpoint(dtype: object, *shape: int | None, batched: bool = True, rank: bool
     return Endpoint("predict", {"x": spec}, {}, batched)
 
 
+class Given(NamedTuple):
+    name: str
+    datatype: str
+    shape: Sequence[int]
+    data: Data
+
+
 def decode(to: Endpoint, *inputs: Given, max_rows: int = 1000) -> dict[str, np.ndarray]:
-    return read(to, inputs, model="m", max_rows=max_rows, refuse_nan=True)
+    described = [Described(*given[:3]) for given in inputs]
+    found = places(to, described, model="m", max_rows=max_rows, refuse_nan=True)
+    pairs = zip(inputs, found, strict=True)
+    return {given.name: place.read(given.data) for given, place in pairs}
 
 
 def as_given(value: np.ndarray, data: object = None) -> Given:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2
 from tritonclient.grpc import service_pb2
 
-from serving.protocols.open_inference import InferRequest
+from serving.protocols.open_inference_request import Reader
 from serving.protocols.tensorflow_serving import TENSOR_CONTENT, PredictRequest
 from serving.protocols.tensorflow_serving_tensors import decode
 from serving.protocols.wire import LARGE_BYTES, lift
@@ -83,10 +83,10 @@ def test_a_message_that_is_cut_off_anywhere_is_read_as_the_parser_reads_it():
 def test_small_and_large_requests_read_alike(size):
     content = bytes(range(256)) * (size // 256)
     request = infer_request([content, b"", content[:5]])
-    read = InferRequest.read(request.SerializeToString())
+    read = Reader().read(request.SerializeToString())
     assert [bytes(one) for one in read.contents] == [content, b"", content[:5]]
-    assert read.size == len(request.SerializeToString())
-    assert read.message.model_name == "m"
+    assert read.ByteSize() == len(request.SerializeToString())
+    assert read.model == "m"
     predict = predict_pb2.PredictRequest()
     predict.inputs["x"].tensor_content = content
     read = PredictRequest.read(predict.SerializeToString())
@@ -126,6 +126,6 @@ def test_of_several_inputs_none_is_taken_for_another():
 def test_a_large_message_that_is_none_is_refused_as_a_small_one():
     for data in (b"\xff" * 9, b"\xff" * LARGE_BYTES):
         with pytest.raises(DecodeError):
-            InferRequest.read(data)
+            Reader().read(data)
         with pytest.raises(DecodeError):
             PredictRequest.read(data)
