@@ -1,8 +1,10 @@
-"""The executor alone, as the server opens it: no queue, no wire. Asked by lines of JSON.
+"""The executor alone, as the server opens it: no queue, no wire; or a wire and nothing else. Asked
+by lines of JSON.
 
 python -m benchmarks.bare VERSION_FOLDER CACHE EXECUTOR PRECISION FILE...
 """
 
+import asyncio
 import os
 import sys
 import threading
@@ -13,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.processes import answer
+from benchmarks.empty_call import serve
+from benchmarks.processes import answer, free_port
 from serving.runtime.cache import Cache
 from serving.runtime.opening import Wish
 from serving.runtime.servable import Servable, limit_tensorflow
@@ -36,7 +39,12 @@ class Bare:
         self._example = self._servable.preprocess(self._servable.decode(files[0]))
 
     def respond(self, what: str, **question: Any) -> dict[str, Any]:
-        asked = {"describe": self._describe, "decode": self._decode, "compute": self._compute}
+        asked = {
+            "describe": self._describe,
+            "decode": self._decode,
+            "compute": self._compute,
+            "serve": self._serve,
+        }
         return asked[what](**question)
 
     def _describe(self) -> dict[str, Any]:
@@ -72,6 +80,21 @@ class Bare:
             servable.preprocess(servable.decode(self._files[next(turns) % len(self._files)]))
 
         return _timed(one, 1, seconds, 1)
+
+    def _serve(self) -> dict[str, Any]:
+        """An empty call that computes: on gRPC's loop, for one caller, who sends an example's bytes
+        and perhaps more. No server with this executor and grpc.aio answers one call sooner."""
+        executor, example = self._servable.executor, self._example
+
+        def compute(request: bytes) -> bytes:
+            sent = np.frombuffer(request, example.dtype, example.size)
+            outputs = executor.run({"examples": sent.reshape(1, *example.shape)}, alone=True)
+            return b"".join(value.tobytes() for value in outputs.values())
+
+        port = free_port()
+        loop = threading.Thread(target=asyncio.run, args=(serve(port, compute),), daemon=True)
+        loop.start()
+        return {"port": port}
 
 
 def _timed(run: Callable[[], Any], threads: int, seconds: float, inputs: int) -> dict[str, Any]:

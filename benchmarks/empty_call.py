@@ -7,6 +7,7 @@ It is the least that any server in Python with grpc.aio can take, and its client
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -14,11 +15,9 @@ import grpc
 METHOD = "/benchmarks.Empty/Call"
 
 
-async def serve(port: int, answer_bytes: int) -> None:
-    answer = bytes(answer_bytes)
-
+async def serve(port: int, answer: Callable[[bytes], bytes]) -> None:
     async def call(request: bytes, context: Any) -> bytes:
-        return answer
+        return answer(request)
 
     service, _, method = METHOD.removeprefix("/").partition("/")
     handlers = {method: grpc.unary_unary_rpc_method_handler(call)}
@@ -30,4 +29,6 @@ async def serve(port: int, answer_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(*map(int, sys.argv[1:3])))
+    port, answer_bytes = map(int, sys.argv[1:3])
+    nothing = bytes(answer_bytes)
+    asyncio.run(serve(port, lambda request: nothing))

@@ -4,9 +4,9 @@
     python -m benchmarks.serving --networks resnet20 --rounds 1 --seconds 2
 
 Each round measures, one after another: (a) the executor alone, at its best batch size and with one
-image; (b) an empty grpc.aio call of the same size; (c) the server with 1, 8 and 32 requests in
-flight, as tensors by two protocols and as files by triptych's own. Server, load generator and
-executor are processes of their own. docs/performance.md tells what the limit L is.
+image; (b) an empty grpc.aio call of the same size, and one that computes; (c) the server with 1, 8
+and 32 requests in flight, as tensors by two protocols and as files by triptych's own. Server, load
+generator and executor are processes of their own. docs/performance.md tells what the limit L is.
 """
 
 import argparse
@@ -163,7 +163,8 @@ class _Bench:
         self._best = int(max(speeds, key=lambda size: speeds[size], default=1))
         self._speed = max(speeds.values(), default=1.0)
         self._ways = FILES if network in SHIPPED else TENSORS + FILES
-        tensor = self.about["example_bytes"] + MESSAGE_BYTES
+        self._computing = self._bare.ask(what="serve")["port"]
+        self._tensor = tensor = self.about["example_bytes"] + MESSAGE_BYTES
         sent = {"tensor": tensor, "tensors": tensor * BATCH, "file": self.about["file_bytes"]}
         self._empty = {
             size: (sent[size], *_empty_server(stack, self.about["answer_bytes"] * many, logs))
@@ -182,16 +183,8 @@ class _Bench:
         }
         for size, (sent, port, server) in self._empty.items():
             for in_flight in sorted({way.in_flight for way in self._ways if way.size == size}):
-                load = self._load.ask(
-                    kind="empty",
-                    server=f"127.0.0.1:{port}",
-                    pid=server.pid,
-                    sent=sent,
-                    concurrency=in_flight,
-                    seconds=self._seconds,
-                    warm_up_seconds=min(WARM_UP_SECONDS, self._seconds),
-                )
-                done["empty"].append(load | {"size": size})
+                done["empty"].append(self._call(port, server, sent, in_flight) | {"size": size})
+        done["computing"] = self._call(self._computing, self._bare, self._tensor, in_flight=1)
         for way in self._ways:
             due = way.in_flight * way.batch / self._speed
             load = self._load.ask(
@@ -208,6 +201,17 @@ class _Bench:
             )
             done["loads"].append(load | way._asdict() | {"way": way.name})
         return done
+
+    def _call(self, port: int, server: Process, sent: int, in_flight: int) -> dict[str, Any]:
+        return self._load.ask(
+            kind="empty",
+            server=f"127.0.0.1:{port}",
+            pid=server.pid,
+            sent=sent,
+            concurrency=in_flight,
+            seconds=self._seconds,
+            warm_up_seconds=min(WARM_UP_SECONDS, self._seconds),
+        )
 
 
 def _empty_server(stack: ExitStack, answer_bytes: int, logs: Path) -> tuple[int, Process]:

@@ -114,7 +114,17 @@ def _heading(network: str, about: dict[str, Any]) -> str:
             some = [one for one in calls if one["concurrency"] == in_flight]
             rate = _spread([one["requests_per_second"] for one in some])
             lines.append(f"  empty call as {size}, {in_flight} in flight: {rate}/s")
+    computing = _spread([done["computing"]["p50_ms"] for done in rounds], 2)
+    times = _spread([_times_alone(done) for done in rounds], 2)
+    lines.append(f"  a call that only computes: {computing} ms, {times}x of both")
     return "\n".join(lines)
+
+
+def _times_alone(done: dict[str, Any]) -> float:
+    """Of a call that only computes, as `_values` has it of the server's."""
+    empty = min(one["p50_ms"] for one in done["empty"] if one["concurrency"] == 1)
+    times: float = done["computing"]["p50_ms"] / (done["alone"]["p50_ms"] + empty)
+    return times
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ def test_from_processes_to_plot(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert json.loads(json.dumps(measured)) == measured
     (done,) = measured["networks"]["image"]["rounds"]
     assert len(done["loads"]) == len(TENSORS + FILES)
-    for load in done["loads"]:
+    for load in [*done["loads"], done["computing"]]:
         assert not load["errors"], load["first_error"]
         assert load["requests"] > 0
         assert load["watched_cores"] > 0  # of the server's process
@@ -24,7 +24,9 @@ def test_from_processes_to_plot(tmp_path: Path, capsys: pytest.CaptureFixture) -
         assert 0 < row["share"][0] < 1.5
     capsys.readouterr()
     print_report(measured)
-    assert "tfserving tensors" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "tfserving tensors" in printed
+    assert "a call that only computes" in printed
     plot(measured, tmp_path / "docs" / "serving.png")
     assert (tmp_path / "docs" / "serving.png").read_bytes().startswith(b"\x89PNG")
 
