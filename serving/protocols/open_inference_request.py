@@ -1,26 +1,23 @@
-"""What a ModelInferRequest asks for, and its tensors' bytes, left where they came.
+"""What a ModelInferRequest asks for, and its tensors' bytes, left where they came."""
 
-A client sends the same message again and again, but for its id and the bytes of its tensor. So what
-such messages ask for is kept, and the next of a kind is only compared: protobuf's accessors take
-ten times as long.
-"""
-
-from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from tritonclient.grpc import service_pb2
 
 from serving.errors import InvalidInput
+from serving.protocols.kinds import Kinds
 from serving.protocols.open_inference_call import Asked, Wanted, options_of
 from serving.protocols.open_inference_tensors import Data, Given, quoted, typed
-from serving.protocols.wire import LARGE_BYTES, LENGTH, lift, varint
+from serving.protocols.wire import LARGE_BYTES, lift
 
-MOST_KINDS = 32
-MOST_KIND_BYTES = 1024
-ID = service_pb2.ModelInferRequest.ID_FIELD_NUMBER
-RAW_INPUT_CONTENTS = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
-ID_TAG = ID << 3 | LENGTH
+RAW_INPUT_CONTENTS = (service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER,)
+
+
+class _Said(NamedTuple):
+    model: str
+    version: str
+    asked: Asked
 
 
 class InferRequest(NamedTuple):
@@ -41,21 +38,21 @@ class InferRequest(NamedTuple):
 
 
 class Reader:
-    """Of the last kinds of requests that came, it remembers what they ask for."""
-
     def __init__(self) -> None:
-        self._kinds: deque[_Kind] = deque(maxlen=MOST_KINDS)
+        self._kinds: Kinds[_Said] = Kinds(
+            RAW_INPUT_CONTENTS, service_pb2.ModelInferRequest.ID_FIELD_NUMBER
+        )
 
     def read(self, data: bytes) -> InferRequest:
         """Raises: DecodeError if it is no ModelInferRequest."""
-        for kind in self._kinds:
-            request = kind.read(data)
-            if request is not None:
-                return request
+        found = self._kinds.find(data)
+        if found is not None:
+            model, version, asked = found.said
+            return InferRequest(found.id, model, version, (found.tensor,), data, asked)
         lifted: Sequence[memoryview] = ()
         rest = data
         if len(data) >= LARGE_BYTES:
-            rest, lifted = lift(data, (RAW_INPUT_CONTENTS,))
+            rest, lifted = lift(data, RAW_INPUT_CONTENTS)
         message = service_pb2.ModelInferRequest.FromString(rest)
         return InferRequest(
             message.id,
@@ -74,63 +71,9 @@ class Reader:
         options = options_of(_values(message.parameters))
         inputs, data = _inputs(message, request.contents)
         asked = Asked(options, inputs, [_wanted(output) for output in message.outputs])
-        kind = _Kind.of(request, asked)
-        if kind is not None and kind[:3] not in [known[:3] for known in self._kinds]:
-            self._kinds.appendleft(kind)
+        if len(request.contents) == 1:
+            self._kinds.add(request.data, _Said(request.model, request.version, asked))
         return asked, data
-
-
-class _Kind(NamedTuple):
-    """Messages that are `before`, an id or none, `after`, and the bytes of their only tensor."""
-
-    before: bytes
-    after: bytes
-    tensor_bytes: int
-    model: str
-    version: str
-    asked: Asked
-
-    @classmethod
-    def of(cls, request: InferRequest, asked: Asked) -> Self | None:
-        """None of a message that is large beside its tensor, or does not end with it."""
-        data, has_id, before, after, at = request.data, False, -1, 0, 0
-        while at < min(len(data), MOST_KIND_BYTES):
-            field = at
-            tag, at = varint(data, at)
-            number = tag >> 3
-            if tag & 7 != LENGTH or (number == ID and has_id):
-                return None
-            size, at = varint(data, at)
-            if number == ID:
-                has_id, before, after = True, field, at + size
-            elif number > ID and before < 0:  # where protobuf writes an id
-                before = after = field
-            if number == RAW_INPUT_CONTENTS:
-                if at + size != len(data):
-                    return None
-                kind = data[:before], data[after:at], size
-                return cls(*kind, request.model, request.version, asked)
-            at += size
-        return None
-
-    def read(self, data: bytes) -> InferRequest | None:
-        """None if it is of another kind."""
-        at, request_id = len(self.before), ""
-        if not data.startswith(self.before) or len(data) < at + 2:
-            return None
-        if data[at] == ID_TAG:
-            # Of a longer id, whose size has more bytes, the sum does not come out even.
-            size, start = data[at + 1], at + 2
-            at = start + size
-            try:
-                request_id = data[start:at].decode()
-            except UnicodeDecodeError:
-                return None  # protobuf says so
-        tensor = at + len(self.after)
-        if len(data) != tensor + self.tensor_bytes or not data.startswith(self.after, at):
-            return None
-        contents = (memoryview(data)[tensor:],)
-        return InferRequest(request_id, self.model, self.version, contents, data, self.asked)
 
 
 def _inputs(request: Any, contents: Sequence[bytes | memoryview]) -> tuple[list[Given], list[Data]]:

@@ -7,8 +7,7 @@ What the calls mean is `tensorflow_serving_inference`'s matter, and ModelService
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
@@ -16,7 +15,6 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     inference_pb2,
     model_service_pb2,
-    predict_pb2,
     prediction_service_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
@@ -25,21 +23,20 @@ from tensorflow_serving.apis import (
 from serving.engine import Engine
 from serving.observability import Metrics
 from serving.protocols.tensorflow_serving_inference import (
-    DEFAULT_SIGNATURE,
     MANY_CLASSES,
     PREDICT,
     Array,
     Classes,
     Inference,
     Task,
-    decode_inputs,
     predict_endpoint,
 )
 from serving.protocols.tensorflow_serving_models import PROTOCOL, ModelService
+from serving.protocols.tensorflow_serving_request import PredictRequest, Reader, spec_in, spec_of
+from serving.protocols.tensorflow_serving_response import fill_spec, response
 from serving.protocols.tensorflow_serving_status import Code, Spec, cut, invalid, refusal
-from serving.protocols.tensorflow_serving_tensors import encode, is_slow, type_number
+from serving.protocols.tensorflow_serving_tensors import type_number
 from serving.protocols.unregistered import Unregistered
-from serving.protocols.wire import LARGE_BYTES, lift
 from serving.runtime.endpoint import Endpoint, TensorSpec
 from serving.settings import Settings
 
@@ -50,32 +47,7 @@ SERVICES = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
 SIGNATURE_DEF = "signature_def"
-TENSOR = predict_pb2.PredictRequest.InputsEntry.DESCRIPTOR.fields_by_name["value"].message_type
-TENSOR_CONTENT = (  # the field numbers on the way to it in a PredictRequest
-    predict_pb2.PredictRequest.INPUTS_FIELD_NUMBER,
-    predict_pb2.PredictRequest.InputsEntry.VALUE_FIELD_NUMBER,
-    TENSOR.fields_by_name["tensor_content"].number,
-)
-
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-class PredictRequest(NamedTuple):
-    """content: tensor_content of its only input, of a large message where it came."""
-
-    message: predict_pb2.PredictRequest
-    content: memoryview | None = None
-
-    @classmethod
-    def read(cls, data: bytes) -> Self:
-        """Raises: DecodeError if it is no PredictRequest."""
-        if len(data) >= LARGE_BYTES:
-            rest, contents = lift(data, TENSOR_CONTENT)
-            message = predict_pb2.PredictRequest.FromString(rest)
-            # Entries, and not inputs: of two with one name the later counts.
-            if len(contents) == len(lift(rest, TENSOR_CONTENT[:1])[1]) == 1:
-                return cls(message, contents[0])
-        return cls(predict_pb2.PredictRequest.FromString(data))
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
@@ -84,12 +56,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     ) -> None:
         self._metrics = metrics
         self._inference = Inference(engine, settings)
+        self.reader = Reader(self._inference.limits.total_bytes)
 
-    async def Predict(
-        self, request: PredictRequest, context: Context
-    ) -> predict_pb2.PredictResponse:
-        work = partial(self._predict, content=request.content)
-        return await self._answer(request.message, context, work)
+    async def Predict(self, request: PredictRequest, context: Context) -> bytes:
+        written: bytes = await self._answer(request, context, self._predict, self.reader.spec)
+        return written
 
     async def Classify(
         self, request: classification_pb2.ClassificationRequest, context: Context
@@ -104,10 +75,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     async def MultiInference(
         self, request: inference_pb2.MultiInferenceRequest, context: Context
     ) -> inference_pb2.MultiInferenceResponse:
-        # The version is that of the first task.
-        first = request.tasks[0] if request.tasks else inference_pb2.InferenceTask()
-        spec = spec_of(first.model_spec)
-        return await self._answer(request, context, self._infer_many, spec)
+        return await self._answer(request, context, self._infer_many, _spec_of_first)
 
     async def GetModelMetadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: Context
@@ -119,16 +87,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         request: Any,
         context: Context,
         work: Callable[[Any, Spec, Context], Awaitable[Any]],
-        spec: Spec | None = None,
+        spec_in: Callable[[Any], Spec] = spec_in,
     ) -> Any:
         began = time.perf_counter()
         code = Code.CANCELLED  # by the caller, unless another one follows
+        spec = Spec("")
         try:
-            if spec is None:
-                spec = Spec("")
-                if not request.HasField("model_spec"):
-                    raise invalid("Missing ModelSpec")
-                spec = spec_of(request.model_spec)
+            spec = spec_in(request)
             response = await work(request, spec, context)
             code = Code.OK
             return response
@@ -137,30 +102,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             code = refused.code
             await context.abort(code, cut(refused.text))
         finally:
-            model = spec.model if spec else ""
-            self._metrics.request(model, PROTOCOL, code.name, time.perf_counter() - began)
+            self._metrics.request(spec.model, PROTOCOL, code.name, time.perf_counter() - began)
 
-    async def _predict(
-        self,
-        request: predict_pb2.PredictRequest,
-        spec: Spec,
-        context: Context,
-        content: memoryview | None,
-    ) -> predict_pb2.PredictResponse:
+    async def _predict(self, request: PredictRequest, spec: Spec, context: Context) -> bytes:
         with self._inference.acquire(spec) as handle:
             endpoint = predict_endpoint(handle, spec.signature)
-            given = request.inputs, self._inference.limits.total_bytes, content
-            if any(is_slow(proto) for proto in request.inputs.values()):
-                inputs = await asyncio.to_thread(decode_inputs, endpoint, *given)
+            if request.is_slow:
+                inputs = await asyncio.to_thread(self.reader.inputs, request, endpoint)
             else:
-                inputs = decode_inputs(endpoint, *given)
-            answer = await self._inference.predict(handle, endpoint, inputs, request.output_filter)
+                inputs = self.reader.inputs(request, endpoint)
+            wanted = self.reader.wanted(request)
+            answer = await self._inference.predict(handle, endpoint, inputs, wanted)
         context.set_trailing_metadata(answer.account.metadata())
-        response = predict_pb2.PredictResponse()
-        fill_spec(response.model_spec, spec, answer.version)
-        for name, value in answer.outputs.items():
-            encode(value, response.outputs[name])
-        return response
+        return response(spec, answer)
 
     async def _classify(
         self, request: classification_pb2.ClassificationRequest, spec: Spec, context: Context
@@ -228,28 +182,16 @@ def metadata_of(
 
 def add_to_server(service: PredictionService, server: Unregistered) -> None:
     """As the generated function, whose own handler would copy each tensor as it parses it."""
-    write = predict_pb2.PredictResponse.SerializeToString
-    handler = grpc.unary_unary_rpc_method_handler(service.Predict, PredictRequest.read, write)
+    handler = grpc.unary_unary_rpc_method_handler(service.Predict, service.reader.read, bytes)
     own = grpc.method_handlers_generic_handler(SERVICES[0], {"Predict": handler})
     server.add_generic_rpc_handlers((own,))  # the earlier one is asked
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
 
 
-def spec_of(message: Any) -> Spec:
-    """Of a ModelSpec."""
-    choice = message.WhichOneof("version_choice")
-    return Spec(
-        message.name,
-        message.version.value if choice == "version" else None,
-        message.version_label if choice == "version_label" else None,
-        message.signature_name,
-    )
-
-
-def fill_spec(message: Any, spec: Spec, version: int) -> None:
-    message.name = spec.model
-    message.signature_name = spec.signature or DEFAULT_SIGNATURE
-    message.version.value = version
+def _spec_of_first(request: inference_pb2.MultiInferenceRequest) -> Spec:
+    """The version is that of the first task."""
+    first = request.tasks[0] if request.tasks else inference_pb2.InferenceTask()
+    return spec_of(first.model_spec)
 
 
 async def _fill_classes(result: Any, classes: Classes) -> None:

@@ -81,14 +81,54 @@ def type_name_of(dtype: np.dtype[Any]) -> str:
 def encode(value: Array, proto: Any) -> None:
     """Fills an empty TensorProto: numbers go into tensor_content, strings into string_val."""
     is_string = value.dtype.kind in "OS"  # TensorFlow gives the latter for a string alone
-    proto.dtype = NUMBERS[STRING if is_string else value.dtype]
-    proto.tensor_shape.SetInParent()
-    for size in value.shape:
-        proto.tensor_shape.dim.add().size = size
+    describe(STRING if is_string else value.dtype, value.shape, proto)
     if is_string:
         proto.string_val.extend(value.ravel().tolist())
     else:
         proto.tensor_content = value.tobytes()
+
+
+def describe(dtype: np.dtype[Any], shape: Sequence[int], proto: Any) -> None:
+    """Fills an empty TensorProto but for its values."""
+    proto.dtype = NUMBERS[dtype]
+    proto.tensor_shape.SetInParent()
+    for size in shape:
+        proto.tensor_shape.dim.add().size = size
+
+
+class Described(NamedTuple):
+    """A TensorProto but for its values."""
+
+    known: _Type
+    shape: tuple[int, ...]
+    elements: int
+
+    def array(self, content: bytes | memoryview) -> Array:
+        """Of its tensor_content. Raises: InvalidInput."""
+        known, shape, count = self
+        if known.dtype == STRING:
+            strings = np.empty(count, object)
+            strings[:] = _strings(content, count)
+            return strings.reshape(shape)
+        if len(content) != count * known.dtype.itemsize:
+            raise InvalidInput(
+                f"its tensor_content has {len(content):,} bytes, and {known.name} "
+                f"{shape_text(shape)} takes {count * known.dtype.itemsize:,}"
+            )
+        if known.dtype == np.bool_:
+            bits: Array = np.frombuffer(content, np.uint8) != 0
+            return bits.reshape(shape)
+        return np.frombuffer(content, known.dtype).reshape(shape)
+
+
+def described(proto: Any, most_bytes: int) -> Described:
+    """Raises: InvalidInput if its type or shape are none, or too large."""
+    known = TYPES.get(proto.dtype)
+    if known is None:
+        served = ", ".join(each.name for each in TYPES.values())
+        raise InvalidInput(f"its dtype is number {proto.dtype}, and served are {served}")
+    shape = _shape(proto.tensor_shape, known, most_bytes)
+    return Described(known, shape, math.prod(shape))
 
 
 def decode(proto: Any, most_bytes: int, content: memoryview | None = None) -> Array:
@@ -100,15 +140,11 @@ def decode(proto: Any, most_bytes: int, content: memoryview | None = None) -> Ar
             content: its tensor_content, where that was not parsed with the rest.
     Raises: InvalidInput if type, shape and values do not agree.
     """
-    known = TYPES.get(proto.dtype)
-    if known is None:
-        served = ", ".join(each.name for each in TYPES.values())
-        raise InvalidInput(f"its dtype is number {proto.dtype}, and served are {served}")
-    shape = _shape(proto.tensor_shape, known, most_bytes)
-    count = math.prod(shape)
-    content = content or proto.tensor_content
-    if content:
-        return _from_content(content, known, shape, count)
+    tensor = described(proto, most_bytes)
+    given = content or proto.tensor_content
+    if given:
+        return tensor.array(given)
+    known, shape, count = tensor
     values = _values(proto, known)
     if len(values) == count:
         return values.reshape(shape)
@@ -145,24 +181,6 @@ def _shape(proto: Any, known: _Type, most_bytes: int) -> tuple[int, ...]:
 
 def _item_bytes(known: _Type) -> int:
     return POINTER_BYTES if known.dtype == STRING else known.dtype.itemsize
-
-
-def _from_content(
-    content: bytes | memoryview, known: _Type, shape: tuple[int, ...], count: int
-) -> Array:
-    if known.dtype == STRING:
-        strings = np.empty(count, object)
-        strings[:] = _strings(content, count)
-        return strings.reshape(shape)
-    if len(content) != count * known.dtype.itemsize:
-        raise InvalidInput(
-            f"its tensor_content has {len(content):,} bytes, and {known.name} "
-            f"{shape_text(shape)} takes {count * known.dtype.itemsize:,}"
-        )
-    if known.dtype == np.bool_:
-        bits: Array = np.frombuffer(content, np.uint8) != 0
-        return bits.reshape(shape)
-    return np.frombuffer(content, known.dtype).reshape(shape)
 
 
 def _strings(content: bytes | memoryview, count: int) -> list[bytes]:

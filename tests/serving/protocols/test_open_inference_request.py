@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from serving.errors import InvalidInput
-from serving.protocols.open_inference_request import MOST_KIND_BYTES, MOST_KINDS, Reader
+from serving.protocols.kinds import MOST_KIND_BYTES, MOST_KINDS
+from serving.protocols.open_inference_request import Reader
 
 IDS = st.sampled_from(["", "1", "22", "é", "i" * 127, "i" * 128])
 MODELS = st.sampled_from(["m", "other", "m" * MOST_KIND_BYTES])

@@ -8,7 +8,8 @@ from tensorflow_serving.apis import predict_pb2
 from tritonclient.grpc import service_pb2
 
 from serving.protocols.open_inference_request import Reader
-from serving.protocols.tensorflow_serving import TENSOR_CONTENT, PredictRequest
+from serving.protocols.tensorflow_serving_request import TENSOR_CONTENT
+from serving.protocols.tensorflow_serving_request import Reader as PredictReader
 from serving.protocols.tensorflow_serving_tensors import decode
 from serving.protocols.wire import LARGE_BYTES, lift
 
@@ -89,7 +90,7 @@ def test_small_and_large_requests_read_alike(size):
     assert read.model == "m"
     predict = predict_pb2.PredictRequest()
     predict.inputs["x"].tensor_content = content
-    read = PredictRequest.read(predict.SerializeToString())
+    read = PredictReader(10**9).read(predict.SerializeToString())
     assert bytes(read.content or read.message.inputs["x"].tensor_content) == content
 
 
@@ -109,7 +110,7 @@ def test_of_two_inputs_of_one_name_the_later_counts_as_to_the_parser():
     first, second = predict_pb2.PredictRequest(), predict_pb2.PredictRequest()
     first.inputs["x"].tensor_content = bytes(LARGE_BYTES)
     second.inputs["x"].float_val.append(1.0)
-    read = PredictRequest.read(first.SerializeToString() + second.SerializeToString())
+    read = PredictReader(10**9).read(first.SerializeToString() + second.SerializeToString())
     assert read.content is None
     assert read.message.inputs["x"].float_val == [1.0]
 
@@ -118,7 +119,7 @@ def test_of_several_inputs_none_is_taken_for_another():
     request = predict_pb2.PredictRequest()
     request.inputs["x"].tensor_content = bytes(LARGE_BYTES)
     request.inputs["y"].float_val.append(1.0)
-    read = PredictRequest.read(request.SerializeToString())
+    read = PredictReader(10**9).read(request.SerializeToString())
     assert read.content is None
     assert read.message == request
 
@@ -128,4 +129,4 @@ def test_a_large_message_that_is_none_is_refused_as_a_small_one():
         with pytest.raises(DecodeError):
             Reader().read(data)
         with pytest.raises(DecodeError):
-            PredictRequest.read(data)
+            PredictReader(10**9).read(data)
