@@ -244,9 +244,10 @@ def _response(classification: Classification) -> classifier_pb2.ClassifyResponse
 def _result(result: list[Label] | TriptychError) -> classifier_pb2.Result:
     if isinstance(result, TriptychError):
         return classifier_pb2.Result(error=_error(result))
-    return classifier_pb2.Result(
-        labels=[classifier_pb2.Label(**label._asdict()) for label in result]
-    )
+    found = classifier_pb2.Result()
+    for label, score, class_id in result:
+        found.labels.add(label=label, score=score, class_id=class_id)
+    return found
 
 
 def _error(error: TriptychError) -> classifier_pb2.Error:
