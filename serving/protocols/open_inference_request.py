@@ -23,18 +23,20 @@ class _Said(NamedTuple):
 class InferRequest(NamedTuple):
     """contents: raw_input_contents, of a large message, or of a known kind, where it came.
     asked:    None if it is of no known kind; then there is a message.
+    data:     all of it; empty where it is large, and nothing of it is still used.
     """
 
     id: str
     model: str
     version: str
     contents: Sequence[bytes | memoryview]
-    data: bytes
+    size: int
     asked: Asked | None = None
     message: Any = None
+    data: bytes = b""
 
     def ByteSize(self) -> int:
-        return len(self.data)
+        return self.size
 
 
 class Reader:
@@ -48,7 +50,7 @@ class Reader:
         found = self._kinds.find(data)
         if found is not None:
             model, version, asked = found.said
-            return InferRequest(found.id, model, version, (found.tensor,), data, asked)
+            return InferRequest(found.id, model, version, (found.tensor,), len(data), asked)
         lifted: Sequence[memoryview] = ()
         rest = data
         if len(data) >= LARGE_BYTES:
@@ -59,8 +61,9 @@ class Reader:
             message.model_name,
             message.model_version,
             lifted or message.raw_input_contents,
-            data,
+            len(data),
             message=message,
+            data=data if lifted or len(data) < LARGE_BYTES else b"",
         )
 
     def understand(self, request: InferRequest) -> tuple[Asked, Sequence[Data]]:

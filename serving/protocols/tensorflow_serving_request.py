@@ -34,12 +34,13 @@ class PredictRequest(NamedTuple):
     """
     content: tensor_content of its only input, of a large message or a known kind, where it came.
     said:    None if it is of no known kind; then there is a message.
+    data:    all of it; empty where it is large, and nothing of it is still used.
     """
 
-    data: bytes
     content: memoryview | None = None
     said: Said | None = None
     message: Any = None
+    data: bytes = b""
 
     @property
     def is_slow(self) -> bool:
@@ -75,14 +76,16 @@ class Reader:
         """Raises: DecodeError if it is no PredictRequest."""
         found = self._kinds.find(data)
         if found is not None:
-            return PredictRequest(data, found.tensor, found.said)
-        if len(data) >= LARGE_BYTES:
-            rest, contents = lift(data, TENSOR_CONTENT)
-            message = predict_pb2.PredictRequest.FromString(rest)
-            # Entries, and not inputs: of two with one name the later counts.
-            if len(contents) == len(lift(rest, TENSOR_CONTENT[:1])[1]) == 1:
-                return PredictRequest(data, contents[0], message=message)
-        return PredictRequest(data, message=predict_pb2.PredictRequest.FromString(data))
+            return PredictRequest(found.tensor, found.said)
+        if len(data) < LARGE_BYTES:
+            message = predict_pb2.PredictRequest.FromString(data)
+            return PredictRequest(message=message, data=data)
+        rest, contents = lift(data, TENSOR_CONTENT)
+        message = predict_pb2.PredictRequest.FromString(rest)
+        # Entries, and not inputs: of two with one name the later counts.
+        if len(contents) == len(lift(rest, TENSOR_CONTENT[:1])[1]) == 1:
+            return PredictRequest(contents[0], message=message, data=data)
+        return PredictRequest(message=predict_pb2.PredictRequest.FromString(data))
 
     def spec(self, request: PredictRequest) -> Spec:
         """Raises: Refused if it has none."""
