@@ -15,7 +15,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import model_service_pb2_grpc
 
-from protos.triptych.v1 import classifier_pb2_grpc
 from serving.batcher import Batcher, Batching
 from serving.compute_budget import ComputeBudget
 from serving.engine import Engine, LoadedVersion
@@ -30,9 +29,9 @@ from serving.protocols import (
     open_inference_rest,
     tensorflow_serving,
     tensorflow_serving_rest,
+    triptych_v1,
 )
 from serving.protocols.http import HttpServer, build_app
-from serving.protocols.triptych_v1 import SERVICE, ClassifierService
 from serving.protocols.unregistered import Unregistered
 from serving.ready import Ready
 from serving.repository import VersionFolder
@@ -166,11 +165,11 @@ class Server:
             ]
         )
         methods: Any = Unregistered(server)  # where stubs want the server itself
-        classifier_pb2_grpc.add_ClassifierServicer_to_server(
-            ClassifierService(**self._parts, explainer=self._explainer), methods
+        triptych_v1.add_to_server(
+            triptych_v1.ClassifierService(**self._parts, explainer=self._explainer), methods
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
-        names = [SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        names = [triptych_v1.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
         open_inference.add_to_server(open_inference.InferenceService(**self._parts), methods)
         tensorflow_serving.add_to_server(
             tensorflow_serving.PredictionService(**self._parts), methods
@@ -278,7 +277,7 @@ class Server:
         """Tells health what is ready now, so that of two calls the later one tells the truth."""
         async with self._announcing:
             overall = self._why_not_ready() is None
-            for name, ready in {**self._ready, SERVICE: overall, "": overall}.items():
+            for name, ready in {**self._ready, triptych_v1.SERVICE: overall, "": overall}.items():
                 await self._health.set(name, SERVING if ready else NOT_SERVING)
 
     def _why_not_ready(self) -> str | None:

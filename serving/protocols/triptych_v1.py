@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import grpc
 
@@ -22,6 +22,7 @@ from serving.protocols.classification import (
 from serving.protocols.explanation import explain
 from serving.protocols.status import details, number_of, status_of
 from serving.protocols.streams import answered
+from serving.protocols.unregistered import Unregistered
 from serving.protocols.wire import field
 from serving.runtime.explanation import Map
 from serving.runtime.opening import Report
@@ -32,6 +33,21 @@ from serving.version_policy import State
 SERVICE = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class StreamRequest(NamedTuple):
+    """With its size, as protobuf would write all of it anew to know that."""
+
+    message: classifier_pb2.ClassifyStreamRequest
+    size: int
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Raises: DecodeError if it is no ClassifyStreamRequest."""
+        return cls(classifier_pb2.ClassifyStreamRequest.FromString(data), len(data))
+
+    def ByteSize(self) -> int:
+        return self.size
 
 
 class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
@@ -62,15 +78,16 @@ class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
         return _response(answer)
 
     async def ClassifyStream(
-        self, requests: AsyncIterator[classifier_pb2.ClassifyStreamRequest], context: Context
+        self, requests: AsyncIterator[Any], context: Context
     ) -> AsyncIterator[classifier_pb2.ClassifyStreamResponse]:
-        async def answer(
-            request: classifier_pb2.ClassifyStreamRequest,
-        ) -> classifier_pb2.ClassifyStreamResponse:
-            given = await self._classify(request.request)
+        """Args: requests: of type StreamRequest."""
+
+        async def answer(request: StreamRequest) -> classifier_pb2.ClassifyStreamResponse:
+            asked = request.message
+            given = await self._classify(asked.request)
             if isinstance(given, TriptychError):
-                return classifier_pb2.ClassifyStreamResponse(id=request.id, error=_error(given))
-            return classifier_pb2.ClassifyStreamResponse(id=request.id, response=_response(given))
+                return classifier_pb2.ClassifyStreamResponse(id=asked.id, error=_error(given))
+            return classifier_pb2.ClassifyStreamResponse(id=asked.id, response=_response(given))
 
         async with aclosing(
             answered(requests, answer, most_bytes=self._max_request_bytes)
@@ -160,6 +177,18 @@ class ClassifierService(classifier_pb2_grpc.ClassifierServicer):
                 f"{request.version_label!r}: leave one of them out"
             )
         require_in_range(_top_k(request), request.min_score)
+
+
+def add_to_server(service: ClassifierService, server: Unregistered) -> None:
+    """As the generated function, but for how a stream's requests are read."""
+    write = classifier_pb2.ClassifyStreamResponse.SerializeToString
+    handler = grpc.stream_stream_rpc_method_handler(
+        service.ClassifyStream, StreamRequest.read, write
+    )
+    own = grpc.method_handlers_generic_handler(SERVICE, {"ClassifyStream": handler})
+    server.add_generic_rpc_handlers((own,))  # the earlier one is asked
+    methods: Any = server  # where the stub wants gRPC's own
+    classifier_pb2_grpc.add_ClassifierServicer_to_server(service, methods)
 
 
 @asynccontextmanager
