@@ -20,6 +20,7 @@ from serving.batch import Batch, Call, Prediction, Run
 from serving.batch_queue import BatchQueue
 from serving.compute_budget import ComputeBudget
 from serving.errors import ModelUnavailable, QueueTimeout
+from serving.runtime.affinity import WAITING, join, spread
 from serving.runtime.endpoint import Tensors
 from serving.runtime.executors import Executor
 from serving.runtime.executors.handover import Handover
@@ -65,9 +66,12 @@ class Batcher:
         self._executor = executor
         self._batched = batched
         if executor.queues:
-            self._threads = ThreadPoolExecutor(executor.lanes + 1, "compute")
-        else:  # these threads compute themselves
-            self._threads = ThreadPoolExecutor(executor.lanes, "compute", initializer=give_way)
+            self._threads = ThreadPoolExecutor(executor.lanes + 1, WAITING, initializer=join)
+            # This one computes itself, with all processors.
+            self._for_lone = ThreadPoolExecutor(1, "compute", initializer=spread)
+        else:
+            self._threads = ThreadPoolExecutor(executor.lanes, "compute", initializer=_compute)
+            self._for_lone = self._threads
         self._handovers = threading.Condition(threading.Lock())
         self._budget = budget or ComputeBudget(executor.lanes * executor.threads)
         self._on_batch = on_batch
@@ -143,6 +147,7 @@ class Batcher:
             self._changed.clear()
             await self._changed.wait()
         self._threads.shutdown(wait=False)
+        self._for_lone.shutdown(wait=False)
 
     def _split(self, inputs: Tensors) -> list[tuple[Tensors, int]]:
         if not self._batched:
@@ -236,7 +241,8 @@ class Batcher:
         if not threads:
             self._in_line = batch
         try:
-            self._threads.submit(self._run, loop, batch)
+            pool = self._for_lone if alone else self._threads
+            pool.submit(self._run, loop, batch)
         except RuntimeError as error:  # not one thread can be started
             lost = ModelUnavailable(f"no thread computes ({error}): send the call again")
             loop.call_soon(self._ended, batch, [Run([call], [], lost, 0, 0.0) for call in calls])
@@ -307,6 +313,11 @@ class Batcher:
             self._on_batch(run.rows, round(run.seconds * 1e9))
         except Exception:
             logger.exception("a batch was answered, but not counted")
+
+
+def _compute() -> None:
+    spread()
+    give_way()
 
 
 def _expired(call: Call, now: float) -> QueueTimeout:

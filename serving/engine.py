@@ -31,6 +31,7 @@ from serving.manager import Handle, Manager
 from serving.observability import Metrics
 from serving.preprocessor import Preprocessor
 from serving.runtime import garbage
+from serving.runtime.affinity import spread
 from serving.runtime.endpoint import Tensors
 from serving.runtime.ranking import Label, rank
 from serving.runtime.servable import Servable
@@ -313,6 +314,7 @@ class Engine:
             timeout_seconds = loaded.batcher.batching.queue_timeout_seconds
 
         def run() -> tuple[dict[str, npt.NDArray[Any]], int, int]:
+            spread()  # it computes, in a thread that may have decoded before
             began = time.perf_counter_ns()
             outputs = loaded.servable.run(endpoint, inputs)
             return outputs, began, time.perf_counter_ns()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from serving.explain_worker import LENGTH, Job, pack
+from serving.runtime.affinity import PROCESSORS
 
 END_SECONDS = 2.0  # for an idle one to see that its input ended
 
@@ -78,6 +79,7 @@ async def _start(nice: int) -> asyncio.subprocess.Process:
     path = os.pathsep.join(map(os.path.abspath, sys.path))
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "serving.explain_worker", str(nice)),
+        *map(str, PROCESSORS),
         env=os.environ | {"PYTHONPATH": path},
         stdin=asyncio.subprocess.PIPE,  # whose end is the process's
         stdout=asyncio.subprocess.PIPE,

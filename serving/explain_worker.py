@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from serving.errors import BadVersion, ModelUnavailable, TriptychError
 from serving.lean import leave_out_training
+from serving.runtime.affinity import spread
 from serving.runtime.decoding import Limits
 from serving.runtime.priority import LOWEST, give_way, stand_back
 
@@ -114,7 +115,8 @@ def main() -> None:
     # Ctrl-C is the server's. In a session of its own, Linux would give it as much of the processors
     # as the whole server, whatever its priority (sched(7), autogroup).
     os.setpgid(0, 0)
-    nice = int(sys.argv[1])
+    nice, *processors = map(int, sys.argv[1:])
+    spread(set(processors))
     stand_back() if nice == LOWEST else give_way(nice)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     leave_out_training()

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.batch import for_a_future
+from serving.runtime.affinity import join, spread
 from serving.runtime.servable import Servable
 
 MOST_AT_ONCE = 8  # inputs in one go: later ones of other calls wait for all of them
@@ -94,6 +95,10 @@ class Preprocessor:
 
     def _work(self, loop: asyncio.AbstractEventLoop, some: list[_Wanted]) -> None:
         """In a thread, each in one go, so that few decoded inputs are in memory at once."""
+        if self._is_small(some[0].servable):  # mostly Python, and one thread's
+            join()
+        else:
+            spread()
         began = time.thread_time()
         examples = [_example(wanted) for wanted in some]
         seconds = (time.thread_time() - began) / len(some)

@@ -36,6 +36,7 @@ from serving.protocols.unregistered import Unregistered
 from serving.ready import Ready
 from serving.repository import VersionFolder
 from serving.runtime import garbage
+from serving.runtime.affinity import gather, spread
 from serving.runtime.cache import Cache
 from serving.runtime.opening import Wish
 from serving.runtime.priority import give_way, stand_back
@@ -65,9 +66,11 @@ class Server:
         self._metrics = Metrics()
         self._cache = Cache(settings.cache)
         self._budget = ComputeBudget(settings.threads)
-        self._workers = ThreadPoolExecutor(settings.preprocess_threads, "preprocess")
+        self._workers = ThreadPoolExecutor(
+            settings.preprocess_threads, "preprocess", initializer=spread
+        )
         # One at a time, as it takes the processors.
-        self._loader = ThreadPoolExecutor(1, "load", initializer=give_way)
+        self._loader = ThreadPoolExecutor(1, "load", initializer=_give_way)
         self._manager = Manager(self._load, on_change=self._on_change)
         self._watcher = Watcher(
             settings.repository,
@@ -310,6 +313,11 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
 
+def _give_way() -> None:
+    spread()
+    give_way()
+
+
 def _either(own: T | None, default: T) -> T:
     return default if own is None else own
 
@@ -343,6 +351,7 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None] | None = N
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             ready = starting.result()
+            gather(settings.threads)
             if on_ready is not None:
                 on_ready(ready)
             await waiting

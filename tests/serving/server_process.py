@@ -37,6 +37,10 @@ class ServerProcess:
         self.target = f"localhost:{grpc_port}"
 
     @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
     def resident_bytes(self) -> int:
         pages = int(Path(f"/proc/{self._child.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")

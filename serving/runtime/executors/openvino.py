@@ -17,6 +17,7 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import openvino as ov  # noqa: E402
 
+from serving.runtime.affinity import may_gather  # noqa: E402
 from serving.runtime.cache import Cache  # noqa: E402
 from serving.runtime.endpoint import Tensors  # noqa: E402
 from serving.runtime.executors import Outputs  # noqa: E402
@@ -130,8 +131,9 @@ def _compile(model: Any, precision: str, threads: int, streams: int) -> Any:
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": threads,
         # Each process pins its threads to the first processors, so that several which share a
-        # machine would share these few (seen with 2026.4: two of one thread, half as fast each).
-        "ENABLE_CPU_PINNING": threads >= processors(),
+        # machine would share these few (seen with 2026.4: two of one thread, half as fast each);
+        # and of those that its first thread may use, which is gathered with others.
+        "ENABLE_CPU_PINNING": threads >= processors() and not may_gather(threads),
     }
     core = ov.Core()
     return _compiling.submit(core.compile_model, model, "CPU", configuration).result()
