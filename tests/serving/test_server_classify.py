@@ -68,7 +68,13 @@ async def test_company_changes_no_score(client, tiny) -> None:
     """Many models, shapes and callers at once, batched as it comes."""
     requests = [(DOMAINS[i % 3], tiny.item(DOMAINS[i % 3], i)) for i in range(64)]
     alone = [scores_of(await client.classify(d, item, top_k=6)) for d, item in requests]
-    together = await asyncio.gather(*(client.classify(d, item, top_k=6) for d, item in requests))
+    pictures = [item for domain, item in requests if domain == "image"][:8]
+    *together, many = await asyncio.gather(
+        *(client.classify(d, item, top_k=6) for d, item in requests),
+        client.classify("image", *pictures, top_k=6),  # several at a time, however fast they go
+    )
+    for index, item in enumerate(pictures):
+        np.testing.assert_allclose(scores_of(many, index), tiny.scores("image", item), atol=1e-5)
     for response, (domain, item), wanted in zip(together, requests, alone, strict=True):
         np.testing.assert_allclose(scores_of(response), wanted, atol=1e-5)
         np.testing.assert_allclose(scores_of(response), tiny.scores(domain, item), atol=1e-5)
