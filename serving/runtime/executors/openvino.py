@@ -80,6 +80,8 @@ class OpenVINOExecutor:
                 request.wait()
             except RuntimeError:
                 if handover.is_called_back:
+                    # Cancelled, it may answer its next run with what it had (seen with 2026.4).
+                    self._own.__dict__.clear()
                     raise CalledBack from None
                 raise
             given = [request.get_output_tensor(i).data for i in range(len(self._outputs))]
