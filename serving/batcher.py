@@ -20,11 +20,10 @@ from serving.batch import Batch, Call, Prediction, Run
 from serving.batch_queue import BatchQueue
 from serving.compute_budget import ComputeBudget
 from serving.errors import ModelUnavailable, QueueTimeout
-from serving.runtime.affinity import WAITING, join, spread
+from serving.runtime.affinity import WAITING, give_way_anywhere, join, spread
 from serving.runtime.endpoint import Tensors
 from serving.runtime.executors import Executor
 from serving.runtime.executors.handover import Handover
-from serving.runtime.priority import give_way
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,9 @@ class Batcher:
             # This one computes itself, with all processors.
             self._for_lone = ThreadPoolExecutor(1, "compute", initializer=spread)
         else:
-            self._threads = ThreadPoolExecutor(executor.lanes, "compute", initializer=_compute)
+            self._threads = ThreadPoolExecutor(
+                executor.lanes, "compute", initializer=give_way_anywhere
+            )
             self._for_lone = self._threads
         self._handovers = threading.Condition(threading.Lock())
         self._budget = budget or ComputeBudget(executor.lanes * executor.threads)
@@ -313,11 +314,6 @@ class Batcher:
             self._on_batch(run.rows, round(run.seconds * 1e9))
         except Exception:
             logger.exception("a batch was answered, but not counted")
-
-
-def _compute() -> None:
-    spread()
-    give_way()
 
 
 def _expired(call: Call, now: float) -> QueueTimeout:

@@ -36,10 +36,10 @@ from serving.protocols.unregistered import Unregistered
 from serving.ready import Ready
 from serving.repository import VersionFolder
 from serving.runtime import garbage
-from serving.runtime.affinity import gather, spread
+from serving.runtime.affinity import gather, give_way_anywhere, spread
 from serving.runtime.cache import Cache
 from serving.runtime.opening import Wish
-from serving.runtime.priority import give_way, stand_back
+from serving.runtime.priority import stand_back
 from serving.runtime.servable import Servable, limit_tensorflow
 from serving.settings import Settings
 from serving.statistics import VersionStatistics
@@ -70,7 +70,7 @@ class Server:
             settings.preprocess_threads, "preprocess", initializer=spread
         )
         # One at a time, as it takes the processors.
-        self._loader = ThreadPoolExecutor(1, "load", initializer=_give_way)
+        self._loader = ThreadPoolExecutor(1, "load", initializer=give_way_anywhere)
         self._manager = Manager(self._load, on_change=self._on_change)
         self._watcher = Watcher(
             settings.repository,
@@ -311,11 +311,6 @@ class Server:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _give_way() -> None:
-    spread()
-    give_way()
 
 
 def _either(own: T | None, default: T) -> T:

@@ -9,6 +9,8 @@ import os
 import threading
 from contextlib import suppress
 
+from serving.runtime.priority import give_way
+
 POLLER = "(_poll_wrapper)"  # of grpc.aio, which starts it
 WAITING = "wait"  # of ours, for executors that compute in threads of their own
 
@@ -47,6 +49,12 @@ def spread(processors: set[int] | None = None) -> None:
     """The calling thread, and those that it starts, over all processors."""
     if _together or processors:
         _move(0, processors or PROCESSORS)
+
+
+def give_way_anywhere() -> None:
+    """For a thread that computes, or loads."""
+    spread()
+    give_way()
 
 
 def _move(thread: int, processors: set[int]) -> None:

@@ -17,6 +17,7 @@ from serving.errors import InvalidInput
 from serving.protocols.open_inference_tensors import (
     CONTENTS,
     DTYPES,
+    FEW_VALUES,
     Data,
     datatype_of,
     places,
@@ -68,6 +69,19 @@ def arrays(datatype: str) -> st.SearchStrategy[np.ndarray]:
     numbers = {"allow_nan": False} if dtype.kind == "f" else {}
     shapes = hnp.array_shapes(min_dims=1, max_dims=4, max_side=4)
     return hnp.arrays(dtype, shapes, elements=hnp.from_dtype(dtype, **numbers))
+
+
+@given(
+    st.sampled_from(["FP16", "FP32", "FP64"]).flatmap(
+        lambda datatype: hnp.arrays(DTYPES[datatype], st.sampled_from([(1, 5), (3, FEW_VALUES)]))
+    )
+)
+def test_not_a_number_is_found_in_any_bits_of_few_and_of_many(value) -> None:
+    to = endpoint(value.dtype, None, None)
+    if np.isnan(value).any():
+        assert "no number (NaN)" in refused(to, as_given(value))
+    else:
+        np.testing.assert_array_equal(decode(to, as_given(value))["x"], value)
 
 
 @given(st.data())
