@@ -71,17 +71,19 @@ def arrays(datatype: str) -> st.SearchStrategy[np.ndarray]:
     return hnp.arrays(dtype, shapes, elements=hnp.from_dtype(dtype, **numbers))
 
 
-@given(
-    st.sampled_from(["FP16", "FP32", "FP64"]).flatmap(
-        lambda datatype: hnp.arrays(DTYPES[datatype], st.sampled_from([(1, 5), (3, FEW_VALUES)]))
-    )
-)
-def test_not_a_number_is_found_in_any_bits_of_few_and_of_many(value) -> None:
-    to = endpoint(value.dtype, None, None)
-    if np.isnan(value).any():
-        assert "no number (NaN)" in refused(to, as_given(value))
-    else:
-        np.testing.assert_array_equal(decode(to, as_given(value))["x"], value)
+@pytest.mark.parametrize("rows", [1, FEW_VALUES + 1])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_not_a_number_is_found_by_any_of_its_bits(dtype, sign, rows) -> None:
+    whole = {2: np.uint16, 4: np.uint32, 8: np.uint64}[np.dtype(dtype).itemsize]
+    to, infinite = endpoint(dtype, None, None), np.array([sign * np.inf], dtype).view(whole)[0]
+    for bits in (infinite - 1, infinite, infinite + 1, infinite | (whole(1) << 5)):
+        value = np.zeros((rows, 3), dtype)
+        value[-1, 1] = np.array([bits], whole).view(dtype)[0]
+        if np.isnan(value).any():
+            assert "no number (NaN)" in refused(to, as_given(value), max_rows=rows)
+        else:
+            np.testing.assert_array_equal(decode(to, as_given(value), max_rows=rows)["x"], value)
 
 
 @given(st.data())
