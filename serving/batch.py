@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from serving.runtime.endpoint import Tensors
 from serving.runtime.executors import Executor
-from serving.runtime.executors.handover import CalledBack, Handover
 
 # asyncio refuses the first in a future, and takes the second for a caller that left.
 NOT_FOR_FUTURES = (StopIteration, concurrent.futures.CancelledError)
@@ -63,13 +62,12 @@ class Batch:
     Args: batched: False where the endpoint has no batch axis: then it is of one call.
           sizes: that rows are padded to.
           alone: no other batch runs.
-          threads: of the budget; 0 as long as it stands in line for a lane.
+          threads: of the budget; 0 as long as it has no lane.
     """
 
     def __init__(
         self,
         calls: list[Call],
-        handover: Handover,
         *,
         batched: bool,
         sizes: Sequence[int],
@@ -77,23 +75,18 @@ class Batch:
         threads: int,
     ) -> None:
         self.calls = calls
-        self.handover = handover
         self.rows = sum(call.rows for call in calls)
         self.threads = threads
         self._batched = batched
         self._sizes = sizes if batched else ()
-        self._alone = alone
+        self.alone = alone
+        self.lane_since = 0.0  # by the monotonic clock
 
     def run(self, executor: Executor) -> list[Run]:
         """Of those callers who are still there. Blocking; never raises."""
-        self.handover.wait_for_turn()
-        try:
-            return self._run(executor, self.calls, self._alone)
-        finally:
-            self.handover.end()
+        return self._run(executor, self.calls, self.alone)
 
     def _run(self, executor: Executor, calls: Sequence[Call], alone: bool) -> list[Run]:
-        self.handover.begin()
         began = time.monotonic()
         calls = [call for call in calls if not call.future.done()]
         if not calls:
@@ -101,14 +94,12 @@ class Batch:
         rows = sum(call.rows for call in calls)
         try:
             outputs = self._compute(executor, calls, rows, alone)
-        except CalledBack:
-            return self._run(executor, calls, alone)
         except BaseException as raised:
             if len(calls) > 1:  # one bad example must fail only itself
                 return [run for call in calls for run in self._run(executor, [call], alone=False)]
             return [Run(calls, [], for_a_future(raised), rows, 0.0)]
         ended = time.monotonic()
-        began = max(began, self.handover.lane_since())
+        began = max(began, self.lane_since)
         seconds = max(0.0, ended - began)
         compute_us = round(seconds * 1e6)
         answers = []
@@ -131,7 +122,7 @@ class Batch:
         if padding:  # computes what rows do, and is cut off afterwards
             last = {name: value[-1:] for name, value in parts[-1].items()}
             parts += [last] * padding
-        outputs = executor.run(*parts, alone=alone, handover=self.handover)
+        outputs = executor.run(*parts, alone=alone, here=alone)
         if self._batched:
             _require_rows(outputs, rows + padding)
         return outputs

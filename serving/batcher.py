@@ -20,12 +20,14 @@ from serving.batch import Batch, Call, Prediction, Run
 from serving.batch_queue import BatchQueue
 from serving.compute_budget import ComputeBudget
 from serving.errors import ModelUnavailable, QueueTimeout
+from serving.lanes import Lanes
 from serving.runtime.affinity import WAITING, give_way_anywhere, join, spread
 from serving.runtime.endpoint import Tensors
 from serving.runtime.executors import Executor
-from serving.runtime.executors.handover import Handover
 
 logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS = 0.05  # whether the batcher closes, or its load is gone
 
 
 class Batching(NamedTuple):
@@ -73,14 +75,15 @@ class Batcher:
                 executor.lanes, "compute", initializer=give_way_anywhere
             )
             self._for_lone = self._threads
-        self._handovers = threading.Condition(threading.Lock())
         self._budget = budget or ComputeBudget(executor.lanes * executor.threads)
         self._on_batch = on_batch
         self._queue: BatchQueue[Call] = BatchQueue(
             batching.max_batch_size, batching.batch_timeout_seconds, batching.max_queue_size
         )
-        self._running: set[Batch] = set()
-        self._in_line: Batch | None = None  # of those that run: it waits for the first lane to end
+        self._lanes = Lanes(executor)
+        # Over both: who has computed a batch takes the next itself, without waiting for the loop.
+        self._lock = threading.Lock()
+        self._goes_ahead = False  # a thread waits until it is early enough to
         self._wake: asyncio.Handle | None = None
         self._wake_at = -math.inf  # of the clock that is asked here: uvloop's own has milliseconds
         self._closing = False
@@ -92,7 +95,7 @@ class Batcher:
 
     @property
     def has_free_lane(self) -> bool:
-        return len(self._running) < self._executor.lanes
+        return self._lanes.has_free
 
     def share_of(self, rows: int) -> int:
         """A lane's, of so many: half to compute, half to gather."""
@@ -118,33 +121,33 @@ class Batcher:
             timeout_seconds = self.batching.queue_timeout_seconds
         expires_at = now + timeout_seconds
         calls = [Call(piece, rows, loop.create_future(), now, expires_at) for piece, rows in pieces]
-        for call in calls:
-            self._queue.put(
-                call,
-                self._shape(call),
-                now,
-                rows=call.rows,
-                priority=priority,
-                expires_at=expires_at,
-            )
+        with self._lock:
+            for call in calls:
+                self._queue.put(
+                    call,
+                    self._shape(call),
+                    now,
+                    rows=call.rows,
+                    priority=priority,
+                    expires_at=expires_at,
+                )
         self._schedule(loop, expires_at)
         try:
             if len(calls) == 1:
                 return await calls[0].future
             return _join([await call.future for call in calls])
         finally:
-            for call in calls:  # a caller that leaves takes only itself out
-                self._queue.remove(call)
-                call.future.cancel()  # or, of several pieces that failed, lets the others be
-                if call.future.cancelled():
-                    self._leave_line(call)
+            with self._lock:
+                for call in calls:  # a caller that leaves takes only itself out
+                    self._queue.remove(call)
+                    call.future.cancel()  # or, of several pieces that failed, lets the others be
             self._changed.set()
 
     async def close(self) -> None:
         """Answer what waits, then let the threads go."""
         self._closing = True
         self._dispatch()
-        while self._running or len(self._queue):
+        while len(self._lanes) or len(self._queue):
             self._changed.clear()
             await self._changed.wait()
         self._threads.shutdown(wait=False)
@@ -168,7 +171,7 @@ class Batcher:
         return tuple([(name, v.shape[1:], v.dtype) for name, v in call.inputs.items()])
 
     def _schedule(self, loop: asyncio.AbstractEventLoop, expires_at: float) -> None:
-        if len(self._running) <= self._executor.lanes:
+        if self._lanes.has_free or self._is_one_wanted_ahead():
             # Not at once: calls of the same turn of the loop should share a batch. A later wake-up
             # is replaced, since this call may have filled a batch.
             self._wake_by(loop, -math.inf)
@@ -182,75 +185,88 @@ class Batcher:
             self._wake = None
         loop = asyncio.get_running_loop()
         now = time.monotonic()
-        in_line = self._in_line.calls if self._in_line else ()
-        late = [call for call in in_line if call.expires_at <= now]
-        for call in [*late, *self._queue.expire(now)]:
-            _fail(call, _expired(call, now))
-            self._leave_line(call)
-        begun = False
-        while len(self._queue):
-            due = self._queue.wake_at()
-            if due is None or (due > now and not self._closing):
-                break
-            # Not in line and on a lane in one go: another model may be about to ask.
-            most = self._most_rows(answered)
-            if not self._begin(loop, now, most, may_stand_in_line=not begun):
-                break
-            begun = True
-        wake_at = self._queue.wake_at()
-        if wake_at is not None and wake_at <= now:
-            # It is due, and goes when threads are given back. Who expires before leaves in time.
-            wake_at = self._queue.expires_at()
-        in_line = self._in_line.calls if self._in_line else ()
-        soonest = min((call.expires_at for call in in_line), default=math.inf)
-        if now < soonest < math.inf:
-            wake_at = soonest if wake_at is None else min(wake_at, soonest)
+        with self._lock:
+            self._expire(loop, now)
+        while len(self._queue) and self._begin(loop, now, answered):
+            pass
+        if self._is_one_wanted_ahead(answered):
+            with suppress(RuntimeError):  # not one thread more can be started
+                self._threads.submit(self._work, loop)
+        with self._lock:
+            wake_at = self._queue.wake_at()
+            if wake_at is not None and wake_at <= now:
+                # It is due, and goes when a lane or threads are given back. Who expires before
+                # leaves in time.
+                wake_at = self._queue.expires_at()
         if wake_at is not None:
             self._wake_by(loop, wake_at)
 
-    def _begin(
-        self, loop: asyncio.AbstractEventLoop, now: float, most: int, may_stand_in_line: bool
-    ) -> bool:
-        """A batch, if it may: on a lane, or in line for one, which then need not wait for the loop.
+    def _begin(self, loop: asyncio.AbstractEventLoop, now: float, answered: int) -> bool:
+        """The batch that is due, in a lane that is free.
 
         A call that is alone has the threads of all lanes, for the sake of its latency.
         """
-        lanes, threads = self._executor.lanes, self._executor.threads
-        waiting = len(self._queue)
-        is_all = waiting <= most or self._queue.items == 1
-        alone = is_all and not self._running and self._budget.idle
-        if len(self._running) < lanes:
-            threads *= lanes if alone else 1
+        with self._lock:
+            due = self._queue.wake_at()
+            if due is None or (due > now and not self._closing) or not self._lanes.has_free:
+                return False
+            most = self._most_rows(answered)
+            is_all = len(self._queue) <= most or self._queue.items == 1
+            alone = is_all and not len(self._lanes) and self._budget.idle
+            threads = self._executor.threads * (self._executor.lanes if alone else 1)
             if not self._budget.take(threads, self._dispatch):
                 return False
-        elif self._in_line or not may_stand_in_line or waiting < most or self._budget.wanted:
-            return False
-        else:
-            threads = 0  # until it takes over those of the batch that ends
-        calls = self._queue.next_batch(now, flush=self._closing, most=most)
-        if not calls:
+            batch = self._take(loop, now, most, threads, alone)
+        if batch is None:
             self._budget.give_back(threads)
             return False
-        sizes = self.batching.allowed_batch_sizes
-        waits = self._executor.queues and not threads
-        after = [other.handover for other in self._running] if waits else ()
-        handover = Handover(self._handovers, after)
-        batch = Batch(
-            calls, handover, batched=self._batched, sizes=sizes, alone=alone, threads=threads
-        )
-        self._running.add(batch)
-        if not threads:
-            self._in_line = batch
         try:
-            pool = self._for_lone if alone else self._threads
-            pool.submit(self._run, loop, batch)
+            if alone:
+                self._for_lone.submit(self._compute, loop, batch)
+            else:
+                self._threads.submit(self._work, loop, batch)
         except RuntimeError as error:  # not one thread can be started
             lost = ModelUnavailable(f"no thread computes ({error}): send the call again")
-            loop.call_soon(self._ended, batch, [Run([call], [], lost, 0, 0.0) for call in calls])
-            handover.give_lane()
+            runs = [Run([call], [], lost, 0, 0.0) for call in batch.calls]
+            loop.call_soon(self._ended, batch, runs)
         return True
 
-    def _most_rows(self, answered: int) -> int:
+    def _is_one_wanted_ahead(self, answered: int = 0) -> bool:
+        with self._lock:
+            return not self._goes_ahead and self._seconds_to_early(answered) < math.inf
+
+    def _seconds_to_early(self, answered: int = 0) -> float:
+        """Until a batch may be taken ahead; infinite where it had no use. With the lock."""
+        seconds = self._lanes.seconds_to_early(time.monotonic())
+        if seconds == math.inf or self._budget.wanted:
+            return math.inf
+        return seconds if len(self._queue) >= self._most_rows(answered) else math.inf
+
+    def _expire(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
+        """With the lock."""
+        for call in self._queue.expire(now):
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(_fail, call, _expired(call, now))
+
+    def _take(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        now: float,
+        most: int,
+        threads: int,
+        alone: bool = False,
+    ) -> Batch | None:
+        """The next one, of those who can still wait. With the lock. threads: 0 to go ahead."""
+        self._expire(loop, now)
+        calls = self._queue.next_batch(now, flush=self._closing, most=most)
+        if not calls:
+            return None
+        sizes = self.batching.allowed_batch_sizes
+        batch = Batch(calls, batched=self._batched, sizes=sizes, alone=alone, threads=threads)
+        self._lanes.take(batch, now)
+        return batch
+
+    def _most_rows(self, answered: int = 0) -> int:
         """Of the next batch: each lane's share of what is here.
 
         If one took all, the other lanes had nothing to do; and then all callers were answered, and
@@ -261,35 +277,70 @@ class Batcher:
         most = self.batching.max_batch_size
         if self.batching.batch_timeout_seconds:
             return most
-        rows = len(self._queue) + sum(batch.rows for batch in self._running) + answered
+        rows = len(self._queue) + self._lanes.rows + answered
         share = self.share_of(rows)
         return min((size for size in self._sizes if size >= share), default=most)
 
-    def _run(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
-        """In a thread."""
+    def _work(self, loop: asyncio.AbstractEventLoop, batch: Batch | None = None) -> None:
+        """In a thread: batches, as long as there is one to be computed next."""
+        while True:
+            batch = batch or self._go_ahead(loop)
+            if batch is None:
+                return
+            batch = self._compute(loop, batch)
+
+    def _compute(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> Batch | None:
+        """In a thread. Returns: the next one in its lane."""
         runs = batch.run(self._executor)
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits
-            loop.call_soon_threadsafe(self._ended, batch, runs)
-        batch.handover.give_lane()
+        try:
+            return self._next(loop, batch, sum(run.seconds for run in runs))
+        finally:
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(self._ended, batch, runs)
+
+    def _next(self, loop: asyncio.AbstractEventLoop, ended: Batch, seconds: float) -> Batch | None:
+        now = time.monotonic()
+        with self._lock:
+            self._lanes.end(ended, seconds, now)
+            if not ended.threads or ended.alone or self._budget.wanted or not len(self._queue):
+                return None
+            batch = self._take(loop, now, self._most_rows(), ended.threads)
+            if batch is not None:
+                ended.threads = 0
+            return batch
+
+    def _go_ahead(self, loop: asyncio.AbstractEventLoop) -> Batch | None:
+        """The batch for the next lane that will be free, shortly before; None if it has no use."""
+        with self._lock:
+            if self._goes_ahead:
+                return None
+            self._goes_ahead = True
+        try:
+            while True:
+                with self._lock:
+                    seconds = self._seconds_to_early()
+                    if seconds == math.inf:
+                        return None
+                    if seconds <= 0:
+                        now = time.monotonic()
+                        return self._take(loop, now, self._most_rows(), threads=0)
+                time.sleep(min(seconds, LOOK_AGAIN_SECONDS))
+        finally:
+            self._goes_ahead = False
 
     def _ended(self, batch: Batch, runs: Sequence[Run]) -> None:
-        self._running.remove(batch)
-        threads, in_line = batch.threads, self._in_line
-        if in_line is not None:  # who stood in line computes now, in the place of this one
-            in_line.threads, threads = threads, 0
-            self._in_line = None
+        with self._lock:
+            self._lanes.leave(batch)
         try:
-            self._budget.give_back(threads)
+            if self._budget.wanted:
+                self._dispatch()  # asks before it gives, or the others had two turns for its one
+            self._budget.give_back(batch.threads)
             # First: a lane that is idle costs more than callers that wait.
             self._dispatch(answered=batch.rows)
         finally:
             for run in runs:
                 self._answer(run)
             self._changed.set()
-
-    def _leave_line(self, call: Call) -> None:
-        if self._in_line is not None and call in self._in_line.calls:
-            self._in_line.handover.call_back()
 
     def _wake_by(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if self._wake is not None:

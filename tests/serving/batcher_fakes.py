@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from serving.runtime.executors import joined
-from serving.runtime.executors.handover import CalledBack
 
 
 def example(number, shape=(2,), rows=1):
@@ -51,7 +50,7 @@ class Executor:
         self.lock = threading.Lock()
         self.at_once = self.most_at_once = 0
 
-    def run(self, *parts, alone=False, handover=None):
+    def run(self, *parts, alone=False, here=True):
         inputs = joined(parts)
         with self.lock:
             self.at_once += 1
@@ -90,7 +89,7 @@ class Immediate:
         self.lanes = lanes
         self.threads = threads
 
-    def run(self, *parts, alone=False, handover=None):
+    def run(self, *parts, alone=False, here=True):
         return self.answer(joined(parts))
 
     def close(self): ...
@@ -110,23 +109,20 @@ class Queueing:
         self.lanes = lanes
         self.answer = answer
         self.batches = []  # the numbers of their rows, as they were computed
+        self.here = []  # of each, as it was taken, whether the calling thread may compute
         self.loop = asyncio.get_running_loop()
         self.taken = asyncio.Semaphore(0)
         self.permits = threading.Semaphore(permits)
         self._lanes = ThreadPoolExecutor(lanes)
 
-    def run(self, *parts, alone=False, handover):
-        stopped = threading.Event()
-        run = self._lanes.submit(self._compute, joined(parts), stopped)
-        handover.accept(stopped.set)
+    def run(self, *parts, alone=False, here=True):
+        self.here.append(here)
+        run = self._lanes.submit(self._compute, joined(parts))
         self.loop.call_soon_threadsafe(self.taken.release)
         return run.result(timeout=10)
 
-    def _compute(self, inputs, stopped):
-        if not stopped.is_set():
-            assert self.permits.acquire(timeout=10)
-        if stopped.is_set():
-            raise CalledBack
+    def _compute(self, inputs):
+        assert self.permits.acquire(timeout=10)
         first = inputs["x"].reshape(len(inputs["x"]), -1)[:, 0]
         self.batches.append([round(float(number), 2) for number in first])
         return self.answer(inputs)

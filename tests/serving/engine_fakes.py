@@ -103,7 +103,7 @@ class Executor:
         self.began = asyncio.Event()
         self.loop = asyncio.get_running_loop()
 
-    def run(self, *parts, alone=False, handover=None):
+    def run(self, *parts, alone=False, here=True):
         inputs = joined(parts)
         self.batches.append(inputs["examples"].tolist())
         self.loop.call_soon_threadsafe(self.began.set)

@@ -302,21 +302,20 @@ async def test_a_call_that_is_alone_has_all_threads():
     await batcher.close()
 
 
-async def test_a_full_batch_stands_in_line_and_needs_no_loop_to_begin():
+async def test_the_next_batch_needs_no_loop_to_begin():
     executor = Executor()
     batcher = Batcher(executor, Batching(max_batch_size=2))
     first = await busy(batcher, executor)
-    others = await call(batcher, [1, 2, 3])
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert len(batcher) == 1
+    others = await call(batcher, [1, 2, 3, 4])
+    executor.let_go()
+    await executor.began.acquire()
     executor.let_go()
     deadline = time.monotonic() + 10
-    while len(executor.batches) < 2:  # the loop does nothing meanwhile
+    while len(executor.batches) < 3:  # the loop does nothing meanwhile
         assert time.monotonic() < deadline
-    executor.let_go(2)
+    executor.let_go()
     await asyncio.gather(first, *others)
-    assert executor.batches == [[0], [1, 2], [3]]
+    assert executor.batches == [[0], [1, 2], [3, 4]]
     assert executor.most_at_once == 1
     await batcher.close()
 

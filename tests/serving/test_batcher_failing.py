@@ -40,7 +40,7 @@ async def test_bad_example_fails_only_itself():
 
 
 async def test_bad_example_of_a_large_request_spares_the_others():
-    """Its other pieces are not computed in vain, but for what stands in line."""
+    """Its other pieces are not computed in vain, but for one that has begun."""
     executor = Executor(wrong=poisoned_by(1))
     batcher = Batcher(executor, Batching(max_batch_size=2))
     (large,) = await call(batcher, [1], rows=6)

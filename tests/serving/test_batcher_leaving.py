@@ -1,6 +1,7 @@
 """Who leaves takes nobody with it: callers that cancel, and those that waited long enough."""
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ async def test_who_waited_too_long_is_told_at_once_and_never_computed():
         with pytest.raises(QueueTimeout, match=r"waited 0\.\d+ s for its turn"):
             await batcher.predict(example(2), timeout_seconds=SOON)
     assert not first.done()
-    assert len(batcher) == 0
+    assert len(batcher) == 1
     executor.let_go(2)
     await asyncio.gather(first, *patient)
     assert executor.batches == [[0], [1]]
@@ -148,25 +149,26 @@ async def test_who_came_while_the_executor_was_idle_expires_as_well():
     await batcher.close()
 
 
-async def test_who_stands_in_line_expires_and_leaves_as_others_do():
+async def test_who_waited_too_long_is_not_computed_where_the_loop_is_late_to_tell():
     executor = Executor()
-    batcher = Batcher(executor, Batching(max_batch_size=3))
-    first = await busy(batcher, executor, rows=3)
-    patient, leaver, hasty = (
-        asyncio.create_task(batcher.predict(example(number), timeout_seconds=seconds))
-        for number, seconds in ((1, None), (2, None), (3, SOON))
-    )
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert len(batcher) == 0  # all three stand in line
-    leaver.cancel()
-    async with asyncio.timeout(PATIENCE):
-        with pytest.raises(QueueTimeout):
-            await hasty
+    batcher = Batcher(executor, Batching(max_batch_size=1))
+    first = await busy(batcher, executor)
+    patient = await call(batcher, [1, 2])
+    executor.let_go()
+    await executor.began.acquire()
+    (hasty,) = await call(batcher, [3], timeout_seconds=SOON, priority=-1)
+    until = time.monotonic() + 2 * SOON
+    while time.monotonic() < until:
+        pass
+    executor.let_go()
+    until = time.monotonic() + PATIENCE
+    while len(executor.batches) < 3:  # the loop does nothing meanwhile
+        assert time.monotonic() < until
     executor.let_go(2)
-    assert is_answer(await patient, 1)
-    await first
-    assert executor.batches[1:] == [[1]]
+    with pytest.raises(QueueTimeout):
+        await hasty
+    await asyncio.gather(first, *patient)
+    assert executor.batches == [[0], [1], [2]]
     await batcher.close()
 
 

@@ -73,9 +73,31 @@ async def test_a_busy_model_does_not_starve_a_quiet_one():
 async def test_two_models_under_load_take_turns():
     house = House(1, Executor(), Executor(), max_batch_size=1)
     tasks = [task for batcher in house.batchers for task in await call(batcher, range(6))]
-    house.let_go(6)
-    await asyncio.gather(*tasks)
+    async with asyncio.timeout(PATIENCE):
+        for turn in range(12):
+            for _ in iter(lambda turn=turn: len(house.order) <= turn, False):
+                await asyncio.sleep(0)
+            house.executors[house.order[turn]].let_go()  # the loop had time while it computed
+        await asyncio.gather(*tasks)
     assert sum(a != b for a, b in zip(house.order, house.order[1:], strict=False)) >= 9
+    await house.close()
+
+
+async def test_who_computes_one_batch_after_another_keeps_to_the_budget():
+    house = House(1, Executor(), Executor(), max_batch_size=1)
+    one, other = house.batchers
+    executor = house.executors[0]
+    first = await busy(one, executor)
+    rest = await call(one, [1, 2])
+    for _ in rest:
+        executor.let_go()
+        async with asyncio.timeout(PATIENCE):
+            await executor.began.acquire()
+    rest += await call(other, [7])
+    house.let_go(1)
+    await asyncio.gather(first, *rest)
+    assert house.most == 1
+    assert house.order == [0, 0, 0, 1]
     await house.close()
 
 
@@ -120,7 +142,7 @@ async def test_close_finishes_the_queue_and_refuses_the_rest():
     rest = await call(batcher, [1, 2, 3])
     closing = asyncio.create_task(batcher.close())
     await asyncio.sleep(0)
-    assert len(batcher) == 1  # two more stand in line
+    assert len(batcher) == 3
     with pytest.raises(ModelUnavailable):
         await batcher.predict(example(4))
     assert not closing.done()

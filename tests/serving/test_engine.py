@@ -138,8 +138,8 @@ async def test_a_request_alone_may_be_larger_than_the_queue() -> None:
     await executor.began.wait()
     async with asyncio.timeout(10):
         batcher = house.loaded["digits"].batcher
-        # One runs, one stands in line, two wait: one more would be too many.
-        for _ in iter(lambda: len(batcher) < 2, False):
+        # One runs, three wait: one more would be too many.
+        for _ in iter(lambda: len(batcher) < 3, False):
             await asyncio.sleep(0)
     executor.may_compute.set()
     assert [r[0].class_id for r in (await asked).results] == [0, 1, 2] * 5

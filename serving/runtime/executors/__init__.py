@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from serving.runtime.cache import Cache
 from serving.runtime.endpoint import Tensors
-from serving.runtime.executors.handover import Handover
 
 Outputs = dict[str, npt.NDArray[Any]]
 
@@ -29,15 +28,12 @@ class Executor(Protocol):
     queues: bool
     threads: int
 
-    def run(
-        self, *parts: Tensors, alone: bool = False, handover: Handover | None = None
-    ) -> Outputs:
+    def run(self, *parts: Tensors, alone: bool = False, here: bool = True) -> Outputs:
         """Blocking.
 
         Args: parts: of the batch, one after another.
               alone: no other call runs, so that the threads of all lanes may compute this one.
-              handover: is told once a batch that may wait for a lane is taken.
-        Raises: CalledBack, where the handover was called back.
+              here: in the calling thread; else, where it `queues`, in those of the executor.
         """
 
     def close(self) -> None: ...

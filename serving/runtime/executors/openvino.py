@@ -21,7 +21,6 @@ from serving.runtime.affinity import may_gather  # noqa: E402
 from serving.runtime.cache import Cache  # noqa: E402
 from serving.runtime.endpoint import Tensors  # noqa: E402
 from serving.runtime.executors import Outputs  # noqa: E402
-from serving.runtime.executors.handover import CalledBack, Handover  # noqa: E402
 from serving.runtime.threads import processors  # noqa: E402
 
 
@@ -57,9 +56,7 @@ class OpenVINOExecutor:
         self._outputs = outputs
         self._own = threading.local()
 
-    def run(
-        self, *parts: Tensors, alone: bool = False, handover: Handover | None = None
-    ) -> Outputs:
+    def run(self, *parts: Tensors, alone: bool = False, here: bool = True) -> Outputs:
         lane = self._lane(-1 if alone else 0)
         request = lane.request
         for name, first in parts[0].items():
@@ -71,19 +68,11 @@ class OpenVINOExecutor:
                 rows = sum(len(part[name]) for part in parts)
                 memory = lane.memory(name, (rows, *first.shape[1:]))
                 np.concatenate([part[name] for part in parts], out=memory)
-        if handover is None or alone:  # in this thread
+        if here:
             given = request.infer(share_outputs=True).values()
         else:
             request.start_async()
-            handover.accept(request.cancel)
-            try:
-                request.wait()
-            except RuntimeError:
-                if handover.is_called_back:
-                    # Cancelled, it may answer its next run with what it had (seen with 2026.4).
-                    self._own.__dict__.clear()
-                    raise CalledBack from None
-                raise
+            request.wait()
             given = [request.get_output_tensor(i).data for i in range(len(self._outputs))]
         # Copies: the next run of this thread writes where the originals lie.
         return {name: value.copy() for name, value in zip(self._outputs, given, strict=True)}

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from serving.runtime.endpoint import Tensors
 from serving.runtime.executors import Outputs, joined
-from serving.runtime.executors.handover import Handover
 
 
 class TensorFlowExecutor:
@@ -25,9 +24,7 @@ class TensorFlowExecutor:
         self.lanes = lanes
         self._call: Call | None = Call(signature)
 
-    def run(
-        self, *parts: Tensors, alone: bool = False, handover: Handover | None = None
-    ) -> Outputs:
+    def run(self, *parts: Tensors, alone: bool = False, here: bool = True) -> Outputs:
         if self._call is None:
             raise RuntimeError("the executor is closed")
         return self._call(joined(parts))

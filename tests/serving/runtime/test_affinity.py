@@ -97,9 +97,9 @@ async def test_a_batchers_threads_have_all_but_where_they_only_wait(monkeypatch,
     seen = set()
 
     class Noting(kind):
-        def run(self, *parts, alone, handover):
-            seen.add((alone, tuple(sorted(here()))))
-            return super().run(*parts, alone=alone, handover=handover)
+        def run(self, *parts, **how):
+            seen.add((how["alone"], tuple(sorted(here()))))
+            return super().run(*parts, **how)
 
     executor = Noting(**({"permits": 3} if kind is Queueing else {}))
     batcher = Batcher(executor, Batching(max_batch_size=1))

@@ -12,13 +12,11 @@ import tensorflow as tf
 from serving.runtime.affinity import may_gather
 from serving.runtime.cache import Cache
 from serving.runtime.executors import EXECUTORS, openvino
-from serving.runtime.executors.handover import CalledBack, Handover
 from serving.runtime.executors.openvino import ov  # imported first by who silences its telemetry
 from serving.runtime.priority import LOWEST, give_way, stand_back
 from serving.runtime.threads import processors
 
 TOLERANCE = 1e-5
-LONG_BATCH = 50_000  # computes for a while
 audited: list[str] = []
 sys.addaudithook(lambda event, arguments: audited.append(event))
 
@@ -152,38 +150,14 @@ def test_threads_do_not_read_each_others_results(executors, name) -> None:
             np.testing.assert_allclose(scores, wanted[i % 4], atol=TOLERANCE)
 
 
-def test_openvino_gives_back_a_batch_that_waits_for_a_lane(saved_models) -> None:
-    executor = opened("openvino", saved_models["image"], threads=1)
-    long, short = examples("image", LONG_BATCH), examples("image", 3)
-    wanted = executor.run(short)["scores"]
-    changed = threading.Condition(threading.Lock())
-    both = threading.Barrier(2)
-
-    def prepare(_: int) -> None:
-        executor.run(short)
-        both.wait()
-
-    def given_back() -> bool:
-        first = Handover(changed)
-        second = Handover(changed, [first])
-        computing = threads.submit(executor.run, long, handover=first)
-        second.wait_for_turn()
-        waiting = threads.submit(executor.run, short, handover=second)
-        Handover(changed, [first, second]).wait_for_turn()
-        second.call_back()
-        error = waiting.exception()
-        assert error is None or isinstance(error, CalledBack)
-        assert len(computing.result()["scores"]) == LONG_BATCH
-        second.begin()
-        again = executor.run(short, handover=second)["scores"]
-        np.testing.assert_array_equal(again, wanted)
-        return error is not None
-
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(prepare, range(2)))  # a thread's first request takes time to make
-        # On a busy machine the long one has ended before this thread goes on.
-        assert any(given_back() for _ in range(10))
-    executor.close()
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_who_only_waits_has_the_same_answer(executors, name) -> None:
+    executor = executors[name, "image"]
+    for size in (3, 1, 3):
+        inputs = examples("image", size)
+        wanted = executor.run(inputs)["scores"]
+        found = executor.run(inputs, here=False)["scores"]
+        np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
