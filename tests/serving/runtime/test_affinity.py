@@ -3,13 +3,18 @@
 import asyncio
 import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from serving.batcher import Batcher, Batching
+from serving.preprocessor import WORTH_A_THREAD_SECONDS, Preprocessor
 from serving.runtime import affinity
 from serving.runtime.affinity import WAITING, gather, join, may_gather, spread
 from tests.serving.batcher_fakes import Immediate, Queueing, example
+from tests.serving.engine_fakes import House
 
 ALL = sorted(os.sched_getaffinity(0))
 
@@ -108,3 +113,49 @@ async def test_a_batchers_threads_have_all_but_where_they_only_wait(monkeypatch,
     await batcher.close()
     both, one = tuple(ALL[:2]), (ALL[0],)
     assert seen == {(True, both), (False, one if kind is Queueing else both)}
+
+
+class Reading:
+    """Notes where its inputs are read: 0 in no time, others as if they took long."""
+
+    def __init__(self):
+        self.seen = []
+
+    def decode(self, item):
+        self.seen.append(here())
+        until = time.thread_time() + item * 2 * WORTH_A_THREAD_SECONDS
+        while time.thread_time() < until:
+            pass
+        return item
+
+    def preprocess(self, decoded):
+        return np.array(decoded)
+
+
+@two
+async def test_who_reads_has_one_where_inputs_are_little_and_all_where_they_are_not(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr(affinity, "_together", {ALL[0]})
+    servable = Reading()
+    with ThreadPoolExecutor(1) as workers:
+        preprocessor = Preprocessor(workers, 1)
+        for item in (0, 0, 1, 1, 0, 0):  # each tells of the next one
+            await preprocessor.example(servable, item)
+    both, one = set(ALL[:2]), {ALL[0]}
+    assert servable.seen == [both, one, one, both, both, one]
+
+
+@two
+async def test_an_endpoint_that_shares_no_batches_has_all(monkeypatch) -> None:
+    monkeypatch.setattr(affinity, "_together", {ALL[0]})
+    house = House()
+    await house.serve("digits")
+    servable = house.loaded["digits"].servable
+    seen = []
+    run = servable.run
+    monkeypatch.setattr(servable, "run", lambda *given: (seen.append(here()), run(*given))[1])
+    await house.classify("0", "0")  # in a thread that then joins those that were gathered
+    await house.infer("double", x=np.zeros((1, 2), np.float32))
+    await house.close()
+    assert seen == [set(ALL[:2])]
