@@ -84,7 +84,9 @@ class Batch:
 
     def run(self, executor: Executor) -> list[Run]:
         """Of those callers who are still there. Blocking; never raises."""
-        return self._run(executor, self.calls, self.alone)
+        runs = self._run(executor, self.calls, self.alone)
+        self.calls = []  # what they sent is needed no more
+        return runs
 
     def _run(self, executor: Executor, calls: Sequence[Call], alone: bool) -> list[Run]:
         began = time.monotonic()

@@ -82,7 +82,7 @@ class Batcher:
         )
         self._lanes = Lanes(executor)
         # Over both: who has computed a batch takes the next itself, without waiting for the loop.
-        self._lock = threading.Lock()
+        self._lock = threading.Condition(threading.Lock())
         self._goes_ahead = False  # a thread waits until it is early enough to
         self._wake: asyncio.Handle | None = None
         self._wake_at = -math.inf  # of the clock that is asked here: uvloop's own has milliseconds
@@ -283,31 +283,39 @@ class Batcher:
 
     def _work(self, loop: asyncio.AbstractEventLoop, batch: Batch | None = None) -> None:
         """In a thread: batches, as long as there is one to be computed next."""
+        before: Batch | None = None
         while True:
             batch = batch or self._go_ahead(loop)
             if batch is None:
                 return
-            batch = self._compute(loop, batch)
+            before, batch = batch, self._compute(loop, batch, before)
 
-    def _compute(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> Batch | None:
-        """In a thread. Returns: the next one in its lane."""
+    def _compute(
+        self, loop: asyncio.AbstractEventLoop, batch: Batch, before: Batch | None = None
+    ) -> Batch | None:
+        """In a thread. before: in the same. Returns: the next one in its lane."""
         runs = batch.run(self._executor)
-        try:
-            return self._next(loop, batch, sum(run.seconds for run in runs))
-        finally:
-            with suppress(RuntimeError):  # the loop has ended, and nobody waits
-                loop.call_soon_threadsafe(self._ended, batch, runs)
-
-    def _next(self, loop: asyncio.AbstractEventLoop, ended: Batch, seconds: float) -> Batch | None:
-        now = time.monotonic()
         with self._lock:
-            self._lanes.end(ended, seconds, now)
-            if not ended.threads or ended.alone or self._budget.wanted or not len(self._queue):
-                return None
-            batch = self._take(loop, now, self._most_rows(), ended.threads)
-            if batch is not None:
-                ended.threads = 0
-            return batch
+            # After who had the lane, so that answers keep to the queue's order.
+            self._lock.wait_for(lambda: batch.threads)
+            try:
+                self._lanes.end(batch, sum(run.seconds for run in runs), time.monotonic())
+                # A batch at a time, or who asks by way of the loop would never have a turn.
+                is_loop_behind = before is not None and not self._lanes.is_told(before)
+                return None if is_loop_behind else self._next(loop, batch)
+            finally:
+                with suppress(RuntimeError):  # the loop has ended, and nobody waits
+                    loop.call_soon_threadsafe(self._ended, batch, runs)
+                self._lock.notify_all()
+
+    def _next(self, loop: asyncio.AbstractEventLoop, ended: Batch) -> Batch | None:
+        """With the lock."""
+        if not ended.threads or ended.alone or self._budget.wanted or not len(self._queue):
+            return None
+        batch = self._take(loop, time.monotonic(), self._most_rows(), ended.threads)
+        if batch is not None:
+            ended.threads = 0
+        return batch
 
     def _go_ahead(self, loop: asyncio.AbstractEventLoop) -> Batch | None:
         """The batch for the next lane that will be free, shortly before; None if it has no use."""
@@ -330,7 +338,8 @@ class Batcher:
 
     def _ended(self, batch: Batch, runs: Sequence[Run]) -> None:
         with self._lock:
-            self._lanes.leave(batch)
+            self._lanes.leave(batch, time.monotonic())
+            self._lock.notify_all()
         try:
             if self._budget.wanted:
                 self._dispatch()  # asks before it gives, or the others had two turns for its one

@@ -54,11 +54,20 @@ class Lanes:
     def end(self, batch: Batch, seconds: float, now: float) -> None:
         """It has computed, or failed in no time: the one ahead has its lane, and its threads."""
         self._seconds = seconds or self._seconds
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:  # itself, where who had the lane is yet to tell
+        batch.lane_since = math.inf
+        self._hand_over(batch, now)
+
+    def leave(self, batch: Batch, now: float) -> None:
+        """It was told. What it still had is for the one that went ahead meanwhile."""
+        self._batches.remove(batch)
+        self._hand_over(batch, now)
+
+    def is_told(self, batch: Batch) -> bool:
+        return batch not in self._batches
+
+    def _hand_over(self, batch: Batch, now: float) -> None:
+        ahead = self._ahead
+        if ahead is not None and batch.threads:
+            self._ahead = None
             ahead.lane_since = now
             ahead.threads, batch.threads = batch.threads, 0
-
-    def leave(self, batch: Batch) -> None:
-        """It was told."""
-        self._batches.remove(batch)

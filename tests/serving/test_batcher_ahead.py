@@ -276,22 +276,25 @@ class LateToTell(Queueing):
         return outputs
 
 
-async def test_it_may_end_before_who_had_the_lane_has_told(early):
+async def test_it_is_not_told_before_who_had_the_lane(early):
     executor = LateToTell()
     budget = ComputeBudget(1)
     batcher = Batcher(executor, Batching(max_batch_size=3), budget=budget)
     await known(executor, batcher)
+    told = []
     first = await computing(executor, batcher)
-    tasks = await call(batcher, [1, 2, 3])
+    tasks = [first, *await call(batcher, [1, 2, 3])]
+    for number, task in enumerate(tasks):
+        task.add_done_callback(lambda task, number=number: told.append(number))
     executor.let_go()
     async with asyncio.timeout(PATIENCE):
-        for number, task in enumerate(tasks, 1):
-            assert is_answer(await task, number)
-        assert not first.done()
+        for _ in range(3):
+            await executor.computed.acquire()
+        done, _ = await asyncio.wait(tasks, timeout=LONG)
+        assert not done
         executor.may_tell.set()
-        await first
-        executor.let_go()
-        assert is_answer(await batcher.predict(example(4)), 4)
+        await asyncio.gather(*tasks)
+    assert told == [0, 1, 2, 3]
     assert budget.idle
     await batcher.close()
     executor.close()

@@ -35,7 +35,7 @@ def lanes():
 def used(lanes):
     take(lanes, one := batch(), at=-9.0)
     lanes.end(one, SECONDS, now=-9.0 + SECONDS)
-    lanes.leave(one)
+    lanes.leave(one, now=SECONDS)
     return lanes
 
 
@@ -57,7 +57,7 @@ def test_who_goes_ahead_has_no_lane(lanes):
     assert not lanes.has_free
     assert len(lanes) == 3
     lanes.end(one, SECONDS, now=SECONDS)
-    lanes.leave(one)
+    lanes.leave(one, now=SECONDS)
     assert not lanes.has_free
     assert len(lanes) == 2
 
@@ -71,7 +71,7 @@ def test_it_is_early_shortly_before_the_first_lane_ends(lanes):
 def test_a_batch_that_failed_tells_nothing_of_how_long_they_take(lanes):
     take(lanes, failed := batch(), batch(), at=0.0)
     lanes.end(failed, 0.0, now=1.0)
-    lanes.leave(failed)
+    lanes.leave(failed, now=SECONDS)
     take(lanes, batch(), at=1.0)
     assert lanes.seconds_to_early(now=1.0) == pytest.approx(SECONDS - EARLY_SECONDS - 1.0)
 
@@ -83,12 +83,22 @@ def test_the_first_to_end_gives_its_lane_and_its_threads(lanes):
     assert ahead.lane_since == SECONDS
 
 
-def test_who_ends_before_who_had_the_lane_has_told_has_nothing_to_give(lanes):
-    take(lanes, one := batch(), batch(), ahead := batch(threads=0))
-    lanes.end(ahead, SECONDS, now=SECONDS)
-    assert (one.threads, ahead.threads) == (1, 0)
+def test_who_has_a_lane_to_give_when_it_is_told_gives_it_to_who_went_ahead_meanwhile(lanes):
+    take(lanes, one := batch(threads=4), batch())
     lanes.end(one, SECONDS, now=SECONDS)
-    assert one.threads == 1
+    take(lanes, ahead := batch(threads=0))
+    assert not lanes.is_told(one)
+    lanes.leave(one, now=SECONDS + 1.0)
+    assert lanes.is_told(one)
+    assert (one.threads, ahead.threads) == (0, 4)
+    assert ahead.lane_since == SECONDS + 1.0
+
+
+def test_no_end_is_in_sight_of_who_has_ended(lanes):
+    take(lanes, one := batch(), other := batch())
+    lanes.end(one, SECONDS, now=SECONDS)
+    lanes.end(other, SECONDS, now=SECONDS)
+    assert lanes.seconds_to_early(now=100.0) == math.inf
 
 
 def test_who_has_given_its_lane_is_not_waited_for(lanes):
@@ -130,5 +140,5 @@ def test_rows_are_of_all_that_are_not_told():
     assert lanes.rows == 7
     lanes.end(one, SECONDS, now=1.0)
     assert lanes.rows == 7
-    lanes.leave(one)
+    lanes.leave(one, now=SECONDS)
     assert lanes.rows == 4
