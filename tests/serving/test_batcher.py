@@ -320,6 +320,23 @@ async def test_the_next_batch_needs_no_loop_to_begin():
     await batcher.close()
 
 
+async def test_a_lane_does_not_run_away_from_the_loop():
+    """Or another model, which asks by way of the loop, would have no turn."""
+    executor = Executor()
+    batcher = Batcher(executor, Batching(max_batch_size=1))
+    first = await busy(batcher, executor)
+    others = await call(batcher, range(1, 9))
+    executor.let_go()
+    await executor.began.acquire()
+    executor.let_go(9)
+    until = time.monotonic() + 0.05
+    while time.monotonic() < until:  # the loop does nothing meanwhile
+        pass
+    assert executor.batches == [[0], [1], [2]]
+    await asyncio.gather(first, *others)
+    await batcher.close()
+
+
 async def test_time_is_accounted_for():
     executor = Executor()
     batcher = Batcher(executor, Batching())
