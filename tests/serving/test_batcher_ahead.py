@@ -65,6 +65,12 @@ async def ahead(executor, batcher, numbers):
     return first, tasks
 
 
+async def none_goes_ahead(executor):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(LONG):
+            await executor.taken.acquire()
+
+
 async def test_it_is_with_the_executor_before_a_lane_is_free(executor, early):
     batcher = Batcher(executor, Batching(max_batch_size=3))
     first, tasks = await ahead(executor, batcher, [1, 2, 3, 4, 5, 6])
@@ -108,9 +114,7 @@ async def test_not_what_is_less_than_a_lanes_share(executor, early):
     await known(executor, batcher)
     first = await computing(executor, batcher)
     tasks = await call(batcher, [1])
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(LONG):
-            await executor.taken.acquire()
+    await none_goes_ahead(executor)
     executor.let_go(2)
     await asyncio.gather(first, *tasks)
     await batcher.close()
@@ -121,9 +125,7 @@ async def test_not_before_it_is_early_enough(executor, late):
     await known(executor, batcher)
     first = await computing(executor, batcher)
     tasks = await call(batcher, [1, 2, 3])
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(LONG):
-            await executor.taken.acquire()
+    await none_goes_ahead(executor)
     executor.let_go(2)
     await asyncio.gather(first, *tasks)
     assert executor.batches[1:] == [[1, 2, 3]]
@@ -135,9 +137,7 @@ async def test_not_where_no_end_is_in_sight(executor, early):
     batcher = Batcher(executor, Batching(max_batch_size=3))
     first = await computing(executor, batcher)
     tasks = await call(batcher, [1, 2, 3])
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(LONG):
-            await executor.taken.acquire()
+    await none_goes_ahead(executor)
     executor.let_go(2)
     await asyncio.gather(first, *tasks)
     await batcher.close()
