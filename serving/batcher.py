@@ -21,7 +21,7 @@ from serving.batch_queue import BatchQueue
 from serving.compute_budget import ComputeBudget
 from serving.errors import ModelUnavailable, QueueTimeout
 from serving.lanes import Lanes
-from serving.runtime.affinity import WAITING, give_way_anywhere, join, spread
+from serving.runtime.affinity import WAITING, give_way_anywhere, join
 from serving.runtime.endpoint import Tensors
 from serving.runtime.executors import Executor
 
@@ -67,14 +67,13 @@ class Batcher:
         self._executor = executor
         self._batched = batched
         if executor.queues:
+            # They wait. Of a call that is alone one computes a part: where the loop has left what
+            # it read, and is asleep.
             self._threads = ThreadPoolExecutor(executor.lanes + 1, WAITING, initializer=join)
-            # This one computes itself, with all processors.
-            self._for_lone = ThreadPoolExecutor(1, "compute", initializer=spread)
         else:
             self._threads = ThreadPoolExecutor(
                 executor.lanes, "compute", initializer=give_way_anywhere
             )
-            self._for_lone = self._threads
         self._budget = budget or ComputeBudget(executor.lanes * executor.threads)
         self._on_batch = on_batch
         self._queue: BatchQueue[Call] = BatchQueue(
@@ -151,7 +150,6 @@ class Batcher:
             self._changed.clear()
             await self._changed.wait()
         self._threads.shutdown(wait=False)
-        self._for_lone.shutdown(wait=False)
 
     def _split(self, inputs: Tensors) -> list[tuple[Tensors, int]]:
         if not self._batched:
@@ -222,7 +220,7 @@ class Batcher:
             return False
         try:
             if alone:
-                self._for_lone.submit(self._compute, loop, batch)
+                self._threads.submit(self._compute, loop, batch)
             else:
                 self._threads.submit(self._work, loop, batch)
         except RuntimeError as error:  # not one thread can be started
