@@ -15,7 +15,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import model_service_pb2_grpc
 
-from serving.batcher import Batcher, Batching
+from serving.batch_scheduler import Batching
+from serving.batcher import Batcher
 from serving.compute_budget import ComputeBudget
 from serving.engine import Engine, LoadedVersion
 from serving.errors import ENDING

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from serving.batcher import Batching
+from serving.batch_scheduler import Batching
 from serving.protocols.open_inference_tensors import INVALID, datatype_of, shape_of
 from serving.runtime.endpoint import Endpoint, TensorSpec
 from serving.runtime.servable import Servable

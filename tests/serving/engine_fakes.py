@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from serving.batcher import Batcher, Batching
+from serving.batch_scheduler import Batching
+from serving.batcher import Batcher
 from serving.engine import Engine, LoadedVersion
 from serving.errors import InvalidInput
 from serving.manager import Manager

@@ -11,7 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from serving.batcher import Batcher, Batching
+from serving.batch_scheduler import Batching
+from serving.batcher import Batcher
 from serving.errors import QueueFull
 from tests.serving.batcher_fakes import (
     Executor,

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from serving import lanes
-from serving.batcher import Batcher, Batching
+from serving.batch_scheduler import Batching
+from serving.batcher import Batcher
 from serving.compute_budget import ComputeBudget
 from serving.errors import QueueTimeout
 from tests.serving.batcher_fakes import Executor, Immediate, Queueing, call, example, is_answer

@@ -7,7 +7,8 @@ import gc
 import numpy as np
 import pytest
 
-from serving.batcher import Batcher, Batching
+from serving.batch_scheduler import Batching
+from serving.batcher import Batcher
 from serving.errors import ModelUnavailable, QueueTimeout
 from tests.serving.batcher_fakes import (
     Executor,

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from serving.batcher import Batcher, Batching
+from serving.batch_scheduler import Batching
+from serving.batcher import Batcher
 from serving.compute_budget import ComputeBudget
 from serving.errors import ModelUnavailable
 from tests.serving.batcher_fakes import Executor, Immediate, busy, call, example, is_answer

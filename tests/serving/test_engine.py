@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from serving.batcher import Batching
+from serving.batch_scheduler import Batching
 from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull
 from serving.runtime.ranking import rank, rank_each
 from tests.serving.engine_fakes import House

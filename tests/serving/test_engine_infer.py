@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from serving.account import Account
-from serving.batcher import Batching
+from serving.batch_scheduler import Batching
 from serving.errors import InternalError, InvalidInput, ModelNotFound, QueueFull, QueueTimeout
 from tests.serving.engine_fakes import House, strings
 

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from serving.batcher import Batcher, Batching
+from serving.batch_scheduler import Batching
+from serving.batcher import Batcher
 from serving.preprocessor import WORTH_A_THREAD_SECONDS, Preprocessor
 from serving.runtime import affinity
 from serving.runtime.affinity import WAITING, gather, join, may_gather, spread
