@@ -4,13 +4,14 @@ UV_VERSION = 0.13.9
 UV = .uv/bin/uv
 RUN = $(UV) run --no-sync
 
+# Where bytecode is not kept, each process compiles TensorFlow anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: quickstart serve test test-full test-torchvision test-compose test-perf-analyzer bench-serving bench-batch lint check protos clean
 
 quickstart: .venv/serving  ## serve the shipped models and classify the samples (ONCE=1: then end)
 	$(RUN) triptych quickstart $(if $(ONCE),--once)
 
-# Where bytecode is not kept, each of the suite's processes compiles TensorFlow anew, for seconds.
-test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/all  ## the whole suite, two tests at a time; a crash ends it, and is not waited for
 	$(RUN) pytest -q -n 2 --dist worksteal --max-worker-restart 0
 
