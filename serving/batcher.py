@@ -64,7 +64,6 @@ class Batcher:
         self._goes_ahead = False  # a thread waits until it is early enough to
         self._wake: asyncio.Handle | None = None
         self._wake_at = -math.inf  # of the clock that is asked here: uvloop's own has milliseconds
-        self._closing = False
         self._changed = asyncio.Event()  # something ended or left, which only `close` waits for
 
     def __len__(self) -> int:
@@ -89,7 +88,7 @@ class Batcher:
         Raises: QueueFull; QueueTimeout; ModelUnavailable once the batcher closes; what the
                 executor raised.
         """
-        if self._closing:
+        if self._scheduler.closing:
             raise ModelUnavailable("this version is being unloaded: send the call again")
         loop = asyncio.get_running_loop()
         now = time.monotonic()
@@ -122,7 +121,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Answer what waits, then let the threads go."""
-        self._closing = self._scheduler.closing = True
+        self._scheduler.closing = True
         self._dispatch()
         while not self._scheduler.is_idle:
             self._changed.clear()

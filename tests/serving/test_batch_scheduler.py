@@ -19,25 +19,14 @@ SECONDS = 5.0  # that each batch computes
 
 class Queueing(Immediate):
     queues = True
-    threads = 1
-
-    def __init__(self, lanes=2):
-        self.lanes = lanes
-
-
-class Future:
-    """Of a caller who waits for ever."""
-
-    def done(self):
-        return False
 
 
 def call(rows=1, width=1, expires_at=math.inf):
-    return Call({"x": np.zeros((rows, width))}, rows, Future(), 0.0, expires_at)
+    return Call({"x": np.zeros((rows, width))}, rows, None, 0.0, expires_at)
 
 
 def scheduler(budget=None, lanes=2, **batching):
-    executor = Queueing(lanes)
+    executor = Queueing(lanes=lanes)
     budget = budget or ComputeBudget(lanes)
     return BatchScheduler(executor, Batching(**batching), budget, batched=True)
 
