@@ -19,7 +19,8 @@ from benchmarks.empty_call import serve
 from benchmarks.processes import answer, free_port
 from serving.runtime.cache import Cache
 from serving.runtime.opening import Wish
-from serving.runtime.servable import Servable, limit_tensorflow
+from serving.runtime.saved_model import limit_tensorflow
+from serving.runtime.servable import Servable
 from serving.runtime.threads import thread_budget
 
 MEASURE_SECONDS = 2.0  # at load, as the server does

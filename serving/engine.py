@@ -53,8 +53,11 @@ class LoadedVersion:
 
     async def close(self) -> None:
         await self.batcher.close()
+        await asyncio.to_thread(self._free)
+
+    def _free(self) -> None:
         self.servable.close()
-        await asyncio.to_thread(garbage.collect)
+        garbage.collect()
 
 
 class Answer(NamedTuple):

@@ -2,7 +2,7 @@
 
 In a thread it would hold the interpreter at its low priority, and TensorFlow compute in threads
 that have no other than those that answer. What the process does is `serving.explain_worker`'s
-matter, how it is held `serving.explain_process`'s. asyncio, one loop.
+matter, how it is held `serving.side_process`'s. asyncio, one loop.
 """
 
 import asyncio
@@ -22,14 +22,15 @@ from serving.errors import (
     QueueTimeout,
     TriptychError,
 )
-from serving.explain_process import ExplainProcess
 from serving.explain_worker import Job
 from serving.manager import Handle, Manager
 from serving.runtime.explanation import BEST_CLASS, Explanation, require_method
 from serving.runtime.manifest import artefact_digest
 from serving.runtime.servable import EXPLAIN
 from serving.settings import Settings
+from serving.side_process import SideProcess
 
+WORKER = "serving.explain_worker"
 QUIET_SECONDS = 1.0  # without a call, after which nobody is held up any more
 HUNG_SECONDS = 600.0  # after which a process is given up: to load TensorFlow takes some of them
 IDLE_SECONDS = 600.0  # after which one that nobody needed gives its memory back
@@ -81,7 +82,7 @@ class Explainer:
         self._most_bytes = settings.explain_max_bytes
         self._waiting: deque[_Wanted] = deque()
         self._working: set[asyncio.Task[None]] = set()
-        self._idle: list[ExplainProcess] = []
+        self._idle: list[SideProcess] = []
         self._ending: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -178,7 +179,7 @@ class Explainer:
             task.add_done_callback(lambda _: self._begin())  # once it is none of those at work
 
     async def _work(self, wanted: _Wanted) -> None:
-        process = self._idle.pop() if self._idle else ExplainProcess(self._nice)
+        process = self._idle.pop() if self._idle else SideProcess(WORKER, self._nice)
         answer: Any
         try:
             async with asyncio.timeout(HUNG_SECONDS):
@@ -206,11 +207,11 @@ class Explainer:
             await asyncio.sleep(min(left, QUIET_SECONDS - quiet))
             left = end - time.monotonic()
 
-    def _retire(self, process: ExplainProcess) -> None:
+    def _retire(self, process: SideProcess) -> None:
         self._idle.remove(process)
         self._end(process)
 
-    def _end(self, process: ExplainProcess) -> None:
+    def _end(self, process: SideProcess) -> None:
         self._spawn(self._ending, process.end())
 
     @staticmethod

@@ -2,27 +2,25 @@
 
 import asyncio
 import logging
-import math
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import model_service_pb2_grpc
 
-from serving.batch_scheduler import Batching
 from serving.batcher import Batcher
 from serving.compute_budget import ComputeBudget
 from serving.engine import Engine, LoadedVersion
 from serving.errors import ENDING
 from serving.explainer import Explainer
+from serving.loader import Loader
 from serving.manager import Manager
-from serving.model_config import ModelConfig
 from serving.observability import Metrics, configure_logging
 from serving.protocols import (
     http_explain,
@@ -36,12 +34,7 @@ from serving.protocols.http import HttpServer, build_app
 from serving.protocols.unregistered import Unregistered
 from serving.ready import Ready
 from serving.repository import VersionFolder
-from serving.runtime import garbage
-from serving.runtime.affinity import gather, give_way_anywhere, spread
-from serving.runtime.cache import Cache
-from serving.runtime.opening import Wish
-from serving.runtime.priority import stand_back
-from serving.runtime.servable import Servable, limit_tensorflow
+from serving.runtime.affinity import gather, spread
 from serving.settings import Settings
 from serving.statistics import VersionStatistics
 from serving.version_policy import State
@@ -53,10 +46,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 ARRIVAL_SECONDS = 0.1  # from a client's sending a call until it begins here
 MAX_PENDING_CALLS = 20_000
-SWITCH_SECONDS = 0.0005  # a thread with results waits for a busy loop so long, not Python's 5 ms
+SWITCH_SECONDS = 0.0001  # a thread with results waits for a busy loop so long, not Python's 5 ms
 LAST_GRACE_SECONDS = 0.5  # for answers to leave; health watches, say, would stay for ever
-
-T = TypeVar("T")
 
 
 class Server:
@@ -65,13 +56,11 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = Metrics()
-        self._cache = Cache(settings.cache)
         self._budget = ComputeBudget(settings.threads)
         self._workers = ThreadPoolExecutor(
             settings.preprocess_threads, "preprocess", initializer=spread
         )
-        # One at a time, as it takes the processors.
-        self._loader = ThreadPoolExecutor(1, "load", initializer=give_way_anywhere)
+        self._loader = Loader(settings)
         self._manager = Manager(self._load, on_change=self._on_change)
         self._watcher = Watcher(
             settings.repository,
@@ -94,7 +83,6 @@ class Server:
         self._grpc = self._build_grpc()
         self._ready: dict[str, bool] = {}  # every model that was ever seen
         self._announcing = asyncio.Lock()
-        self._libraries_aside = False
         self._started = False  # the whole repository has been tried once
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,6 +104,7 @@ class Server:
         if not shared:  # so that a client is told what is being loaded
             await self.rescan()
         self._started = True
+        self._loader.give_way()
         await self._announce()
         self._watcher.start()
         if not any(self._ready.values()):
@@ -150,11 +139,11 @@ class Server:
             )
         await asyncio.sleep(ARRIVAL_SECONDS)
         await self._explainer.close()
+        await self._loader.close()
         await self._grpc.stop(LAST_GRACE_SECONDS)
         await self._manager.close()
         await self._http.stop()
         self._workers.shutdown(wait=False, cancel_futures=True)
-        self._loader.shutdown(wait=False, cancel_futures=True)
 
     def _build_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -204,10 +193,8 @@ class Server:
             ) from error
 
     async def _load(self, folder: VersionFolder) -> LoadedVersion:
-        loop = asyncio.get_running_loop()
-        servable = await loop.run_in_executor(self._loader, self._load_blocking, folder)
+        servable, batching = await self._loader.load(folder)
         statistics = VersionStatistics()
-        endpoint = servable.endpoints[servable.default_endpoint]
 
         def on_batch(rows: int, nanoseconds: int) -> None:
             statistics.batch(rows, nanoseconds)
@@ -215,61 +202,12 @@ class Server:
 
         batcher = Batcher(
             servable.executor,
-            self._batching(servable, folder.config),
-            batched=endpoint.batched,
+            batching,
+            batched=servable.endpoints[servable.default_endpoint].batched,
             budget=self._budget,
             on_batch=on_batch,
         )
         return LoadedVersion(servable, batcher, statistics)
-
-    def _batching(self, servable: Servable, config: ModelConfig) -> Batching:
-        """The model's own settings, then the server's; the batch size, where none is set, is the
-        best that was measured."""
-        own, settings = config.batching, self._settings
-        best = min(servable.best_batch_size, settings.max_batch_size)
-        timeout_us = _either(own.batch_timeout_us, settings.batch_timeout_us)
-        queue_timeout_ms = _either(own.queue_timeout_ms, settings.queue_timeout_ms)
-        return Batching(
-            max_batch_size=_either(own.max_batch_size, best),
-            batch_timeout_seconds=timeout_us / 1e6,
-            max_queue_size=_either(own.max_queue_size, settings.max_queue_size),
-            queue_timeout_seconds=queue_timeout_ms / 1e3 or math.inf,
-            allowed_batch_sizes=own.allowed_batch_sizes or (),
-        )
-
-    def _load_blocking(self, folder: VersionFolder) -> Servable:
-        settings, config = self._settings, folder.config
-        wish = Wish(
-            executor=config.executor or settings.executor,
-            precision=config.precision or settings.precision,
-            threads=settings.threads,
-            max_batch_size=_either(config.batching.max_batch_size, settings.max_batch_size),
-            seconds=settings.measure_seconds,
-        )
-        limit_tensorflow(settings.threads)
-        self._give_way_to_those_who_answer()
-        limits = config.limits_over(settings.limits)
-        servable = Servable.load(folder.path, limits=limits, wish=wish, cache=self._cache)
-        try:
-            servable.check_golden()
-            servable.warm_up(sorted({1, *self._batching(servable, folder.config).sizes}))
-        except BaseException:
-            servable.close()
-            raise
-        finally:
-            garbage.give_back()
-        return servable
-
-    def _give_way_to_those_who_answer(self) -> None:
-        """From the second load on: the first makes the libraries' own threads, which inherit its
-        priority and compute for callers later."""
-        if self._libraries_aside:
-            stand_back()
-        else:
-            import serving.runtime.executors.openvino  # noqa: F401  here, as it takes a second
-
-            garbage.set_aside()
-            self._libraries_aside = True
 
     def _on_change(self, model: str, ready: bool) -> None:
         self._ready[model] = ready
@@ -312,10 +250,6 @@ class Server:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _either(own: T | None, default: T) -> T:
-    return default if own is None else own
 
 
 async def serve(settings: Settings, on_ready: Callable[[Ready], None] | None = None) -> None:

@@ -54,6 +54,13 @@ class Settings(BaseSettings):
     measure_seconds: float = Field(
         2.0, ge=0, le=600, description="for finding a model's fastest executor and batch, once"
     )
+    prepare_nice: int = Field(
+        19,
+        ge=0,
+        le=19,
+        description="priority of the process that prepares new versions while others are served; "
+        "at 19 it gets what nobody else wants",
+    )
     poll_seconds: float = Field(
         1.0, gt=0, le=3600, description="between two looks at the repository"
     )

@@ -33,7 +33,8 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     own = {"REPOSITORY": ROOT / "model_repository", "GRPC_PORT": 0, "HTTP_PORT": 0}
-    own |= {"MEASURE_SECONDS": 0.1, "EXPLAIN_NICE": 0, "CACHE": tmp_path_factory.mktemp("cache")}
+    own |= {"MEASURE_SECONDS": 0.1, "EXPLAIN_NICE": 0, "PREPARE_NICE": 0}
+    own |= {"CACHE": tmp_path_factory.mktemp("cache")}
     environment = os.environ | {f"TRIPTYCH_{name}": str(value) for name, value in own.items()}
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, text=True

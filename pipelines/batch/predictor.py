@@ -32,7 +32,8 @@ from serving.runtime.decoding import DEFAULT_LIMITS, Limits
 from serving.runtime.executors import Executor
 from serving.runtime.opening import Wish
 from serving.runtime.ranking import rank_each
-from serving.runtime.servable import Decoded, limit_tensorflow
+from serving.runtime.saved_model import limit_tensorflow
+from serving.runtime.servable import Decoded
 from serving.runtime.threads import thread_budget
 
 logger = logging.getLogger(__name__)

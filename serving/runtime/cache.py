@@ -3,10 +3,12 @@
 Private to its owner, as what is read from it is run. Losing it costs time, and nothing else.
 """
 
+import fcntl
 import logging
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,13 +18,15 @@ MAX_BYTES = 2 * 2**30
 
 
 class Cache:
-    """Args: folder: None keeps nothing."""
+    """
+    folder: None if nothing is kept: it was not wished for, or the folder is of no use.
+    """
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder if folder is not None and _is_private(folder) else None
+        self.folder = folder if folder is not None and _is_private(folder) else None
 
     def read(self, key: str) -> bytes | None:
-        if self._folder is None:
+        if self.folder is None:
             return None
         path = self._path(key)
         with suppress(OSError):
@@ -33,7 +37,7 @@ class Cache:
 
     def file(self, key: str) -> Path | None:
         """Where it lies, for a library that reads files itself."""
-        if self._folder is None:
+        if self.folder is None:
             return None
         path = self._path(key)
         with suppress(OSError):
@@ -42,29 +46,39 @@ class Cache:
         return None
 
     def write(self, key: str, data: bytes) -> None:
-        if self._folder is None:
+        if self.folder is None:
             return
         temporary = None
         try:
-            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".")
+            handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".")
             with open(handle, "wb") as file:
                 file.write(data)
             os.replace(temporary, self._path(key))
             self._prune()
         except OSError as error:
-            logger.warning("nothing is kept in %s: %s", self._folder, error.strerror)
+            logger.warning("nothing is kept in %s: %s", self.folder, error.strerror)
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)
-            self._folder = None
+            self.folder = None
+
+    @contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Of all who use the folder: what several want is worked out once. Blocking."""
+        if self.folder is None:
+            yield
+            return
+        with self._path(f"lock {key}").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or its process has ended
+            yield
 
     def _path(self, key: str) -> Path:
-        assert self._folder is not None
-        return self._folder / sha256(key.encode()).hexdigest()
+        assert self.folder is not None
+        return self.folder / sha256(key.encode()).hexdigest()
 
     def _prune(self) -> None:
-        assert self._folder is not None
+        assert self.folder is not None
         found = []
-        for entry in os.scandir(self._folder):
+        for entry in os.scandir(self.folder):
             with suppress(FileNotFoundError):  # another server uses the folder too
                 if entry.is_file():
                     found.append((entry, entry.stat()))

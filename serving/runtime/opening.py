@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from serving.errors import BadVersion
 from serving.runtime.cache import Cache
 from serving.runtime.endpoint import STRING, Endpoint, Tensors
-from serving.runtime.executors import EXECUTORS, Executor
+from serving.runtime.executors import EXECUTORS, Executor, Signature
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Report:
 
 
 def open_endpoint(
-    signature: Any,
+    signature: Signature,
     endpoint: Endpoint,
     probes: Sequence[Tensors],
     wish: Wish,
@@ -86,17 +86,30 @@ def open_endpoint(
     key: str,
 ) -> tuple[Executor, Report]:
     """
-    Args:   probes: real inputs of one example each, with batch axis where there is one.
+    Args:   signature: loads it, where what was kept of it does not do.
+            probes: real inputs of one example each, with batch axis where there is one.
             key: of the signature's weights and graph.
     Raises: BadVersion if no executor that is wished for can open it, with each one's reason.
     """
     return _Opening(signature, endpoint, probes, wish, cache, key).open()
 
 
+def recall(key: str, endpoint: str, wish: Wish, cache: Cache) -> Report | None:
+    """What was found out when it was opened before, if it was."""
+    data = cache.read(_place(key, endpoint, wish))
+    if data is None:
+        return None
+    try:
+        report = TypeAdapter(Report).validate_json(data)
+    except ValidationError:  # cut short, or of another release
+        return None
+    return report if report.executor in EXECUTORS and report.best_batch_size > 0 else None
+
+
 class _Opening:
     def __init__(
         self,
-        signature: Any,
+        signature: Signature,
         endpoint: Endpoint,
         probes: Sequence[Tensors],
         wish: Wish,
@@ -108,18 +121,18 @@ class _Opening:
         self._probes = probes
         self._wish = wish
         self._cache = cache
-        self._key = f"{key} {endpoint.name}"
+        self._key = key
         self._reasons: list[str] = []
 
     def open(self) -> tuple[Executor, Report]:
-        key = f"report {RULES} {self._key} {self._wish} {sorted(EXECUTORS)} {here()}"
-        remembered = self._recall(key)
+        remembered = recall(self._key, self._endpoint.name, self._wish, self._cache)
         if remembered is not None:
             executor = self._try(remembered.executor, remembered.precision)
             if executor is not None:
                 return executor, remembered
         executor, report = self._find()
-        self._cache.write(key, json.dumps(asdict(report)).encode())
+        place = _place(self._key, self._endpoint.name, self._wish)
+        self._cache.write(place, json.dumps(asdict(report)).encode())
         return executor, report
 
     def _find(self) -> tuple[Executor, Report]:
@@ -164,7 +177,7 @@ class _Opening:
                 precision,
                 self._wish.threads,
                 self._cache,
-                self._key,
+                f"{self._key} {self._endpoint.name}",
                 self._wish.lone_calls,
             )
             for probe in self._probes:  # what compiles need not run
@@ -272,15 +285,9 @@ class _Opening:
         enough = min(costs.values()) * GOOD_ENOUGH
         return min(size for size, cost in costs.items() if cost <= enough)
 
-    def _recall(self, key: str) -> Report | None:
-        data = self._cache.read(key)
-        if data is None:
-            return None
-        try:
-            report = TypeAdapter(Report).validate_json(data)
-        except ValidationError:  # cut short, or of another release
-            return None
-        return report if report.executor in EXECUTORS and report.best_batch_size > 0 else None
+
+def _place(key: str, endpoint: str, wish: Wish) -> str:
+    return f"report {RULES} {key} {endpoint} {wish} {sorted(EXECUTORS)} {here()}"
 
 
 def here() -> str:
@@ -290,11 +297,16 @@ def here() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         told = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
         processor = " ".join(sorted(told))
-    releases = []
+    return f"{processor} {releases()}"
+
+
+def releases() -> list[str]:
+    """Of what reads, converts and computes."""
+    found = []
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
-            releases.append(f"{package} {version(package)}")
-    return f"{processor} {releases}"
+            found.append(f"{package} {version(package)}")
+    return found
 
 
 def _label(executor: Executor) -> str:

@@ -4,9 +4,7 @@ Which executor computes is `serving.runtime.opening`'s matter, how bytes are rea
 `serving.runtime.decoding`'s, and when to load which version the server's.
 """
 
-import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -16,7 +14,7 @@ import numpy.typing as npt
 
 from protos.triptych.v1 import manifest_pb2
 from serving.errors import BadVersion, InvalidInput
-from serving.runtime import decoding
+from serving.runtime import decoding, prepared
 from serving.runtime.cache import Cache
 from serving.runtime.decoding import DEFAULT_LIMITS, Limits
 from serving.runtime.endpoint import (
@@ -37,20 +35,13 @@ from serving.runtime.manifest import (
     verify_files,
 )
 from serving.runtime.opening import BF16_SCORE_TOLERANCE, Report, Wish, open_endpoint
+from serving.runtime.prepared import Prepared
+from serving.runtime.saved_model import SERVING_DEFAULT, SavedModel
 
 GOLDEN_TOLERANCE = 1e-4  # between a golden score and what this machine computes
 ENDPOINTS = ("preprocess", "predict", "classify")
 RAW_ENDPOINTS = frozenset({"classify", "serving_default"})  # of ours: encoded inputs
-SERVING_DEFAULT = "serving_default"
 EXPLAIN = "explain"  # of ours, and Explain's alone: it would compute with the threads of others
-# What NumPy has and the protocols know, by TensorFlow's names. The rest is quantised numbers,
-# float8, int4, and what is no tensor: resources and variants.
-# fmt: off
-TYPES = {
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-    "float16", "bfloat16", "float32", "float64", "complex64", "complex128", "string",
-}
-# fmt: on
 COMPILED_KINDS = "fiub"  # of NumPy's types. OpenVINO makes float32 of the others, or nothing.
 
 Decoded = npt.NDArray[Any] | str
@@ -79,21 +70,17 @@ class Servable:
         folder: Path,
         manifest: manifest_pb2.Manifest | None,
         golden: Sequence[manifest_pb2.GoldenExample],
-        saved_model: Any,
+        graphs: SavedModel | Prepared,
         limits: Limits,
     ) -> None:
-        from serving.runtime.executors.tensorflow import Call  # which imports TensorFlow
-
         self.folder = folder
         self.manifest = manifest
         self.name = manifest.name if manifest else folder.parent.name
         self.version = int(folder.name) if folder.name.isdecimal() else 0
         self.labels: Sequence[str] = list(manifest.labels) if manifest else []
         self._golden = golden
-        self._saved_model = saved_model  # which owns the variables that its signatures use
-        self._signatures = dict(saved_model.signatures)
-        endpoints, self._notes = _endpoints(self._signatures)
-        self._calls = {name: Call(self._signatures[name]) for name in endpoints}
+        self._graphs: SavedModel | Prepared | None = graphs
+        endpoints = dict(graphs.endpoints)
         self.limits = limits
         self.endpoints: Mapping[str, Endpoint] = endpoints
         self.own_endpoints: Mapping[str, Endpoint] = {}
@@ -139,13 +126,18 @@ class Servable:
             manifest = read_manifest(folder)
             verify_files(folder, manifest)
             golden = read_golden(folder)
-        saved_model = _load_saved_model(folder, _import_tensorflow())
+        digest, cache = fingerprint(folder, manifest), cache or Cache(None)
+        graphs: SavedModel | Prepared | None = None
         if manifest is not None:
-            _require(saved_model, ENDPOINTS)
-        servable = cls(folder, manifest, golden, saved_model, limits)
-        servable._open(
-            wish or Wish(executor, seconds=0.0), cache or Cache(None), fingerprint(folder, manifest)
-        )
+            graphs = Prepared.recall(folder, digest, cache)
+        if graphs is None:
+            graphs = SavedModel(folder)
+            if manifest is not None:
+                graphs.require(ENDPOINTS)
+        servable = cls(folder, manifest, golden, graphs, limits)
+        servable._open(wish or Wish(executor, seconds=0.0), cache, digest)
+        if manifest is not None and servable.executor_name != "tensorflow":
+            servable._let_go(graphs, digest, cache)
         return servable
 
     @property
@@ -180,8 +172,7 @@ class Servable:
     def run(self, endpoint: str, inputs: Tensors) -> Outputs:
         """Any endpoint, computed by TensorFlow. Blocking. Raises: InvalidInput."""
         (self.own_endpoints.get(endpoint) or self.endpoint(endpoint)).check(inputs)
-        outputs: Outputs = self._calls[endpoint](inputs)
-        return outputs
+        return self._call(endpoint)(inputs)
 
     def decode(self, item: bytes | str) -> Decoded:
         """What `preprocess` takes. Raises: InvalidInput."""
@@ -191,10 +182,7 @@ class Servable:
         """One example, without batch axis. Raises: InvalidInput if `decoded` does not fit."""
         value = np.array(decoded, object) if isinstance(decoded, str) else decoded
         _check(self._decoded_name, value, self._decoded_spec)
-        example: npt.NDArray[Any] = self._calls["preprocess"]({self._decoded_name: decoded})[
-            "example"
-        ]
-        return example
+        return self._call("preprocess")({self._decoded_name: value})["example"]
 
     def predict(self, examples: npt.NDArray[Any], alone: bool = False) -> Scores:
         """[B, ...] -> [B, K]. Blocking. Raises: InvalidInput if `examples` do not fit."""
@@ -253,19 +241,32 @@ class Servable:
     def close(self) -> None:
         """Frees the memory, once the calls that still run in threads have ended."""
         self.executor.close()
-        self._saved_model = None
-        self._signatures = {}
-        self._calls = {}
+        self._graphs = None
+
+    def _call(self, endpoint: str) -> Callable[[Tensors], Outputs]:
+        if self._graphs is None:
+            raise RuntimeError("the version is closed")
+        return self._graphs.call(endpoint)
+
+    def _let_go(self, graphs: SavedModel | Prepared, digest: str, cache: Cache) -> None:
+        """Of the network's graphs, which nobody needs any more: the executor has its own."""
+        if isinstance(graphs, Prepared):
+            graphs.let_go()
+        elif cache.folder is not None:
+            prepared.keep(graphs, digest, cache)
+            self._graphs = Prepared.recall(self.folder, digest, cache) or graphs
 
     def _open(self, wish: Wish, cache: Cache, key: str) -> None:
         endpoint = self.endpoints[self.default_endpoint]
         specs = [*endpoint.inputs.values(), *endpoint.outputs.values()]
         if any(spec.dtype.kind not in COMPILED_KINDS for spec in specs):
             wish = wish._replace(executor="tensorflow")
+        graphs = self._graphs
+        assert graphs is not None
         self.executor, report = open_endpoint(
-            self._signatures[endpoint.name], endpoint, self._probes(), wish, cache, key
+            lambda: graphs.signature(endpoint.name), endpoint, self._probes(), wish, cache, key
         )
-        self.report = replace(report, notes=(*report.notes, *self._notes))
+        self.report = replace(report, notes=(*report.notes, *graphs.notes))
 
     def _probes(self) -> list[Tensors]:
         """Inputs to try the default endpoint with; none where no size is known."""
@@ -293,100 +294,6 @@ class Servable:
             raise BadVersion(f"a golden input cannot be read: {error}") from error
 
 
-def _load_saved_model(folder: Path, tensorflow: Any) -> Any:
-    try:
-        saved_model = tensorflow.saved_model.load(str(folder))
-    except Exception as error:  # its loader raises whatever its readers do
-        raise BadVersion(
-            f"TensorFlow {tensorflow.__version__} cannot load it ({_first_line(error)}): export "
-            "the model again with this release"
-        ) from error
-    if not saved_model.signatures:
-        raise BadVersion(
-            "the SavedModel has no signatures, so there is nothing to serve: save it with "
-            "`signatures=`, or by `model.export` of Keras"
-        )
-    return saved_model
-
-
-def _require(saved_model: Any, endpoints: Sequence[str]) -> None:
-    missing = [name for name in endpoints if name not in saved_model.signatures]
-    if missing:
-        raise BadVersion(
-            f"the SavedModel has no {' and no '.join(missing)} endpoint: `triptych export` "
-            "writes them all"
-        )
-
-
-def _import_tensorflow() -> Any:
-    """Here and not above, as it takes seconds, which the command line does not have."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow
-
-    tensorflow.get_logger().setLevel("ERROR")
-    return tensorflow
-
-
-def limit_tensorflow(threads: int) -> None:
-    """Of this process, before its first graph runs; afterwards it is as it is.
-
-    One thread a graph: many graphs at once are faster so than each on many.
-    """
-    threading = _import_tensorflow().config.threading
-    with suppress(RuntimeError):
-        threading.set_intra_op_parallelism_threads(1)
-        threading.set_inter_op_parallelism_threads(threads)
-
-
-def _endpoints(signatures: Mapping[str, Any]) -> tuple[dict[str, Endpoint], list[str]]:
-    """Those that clients can call, by name, and a note on each of the others.
-
-    Raises: BadVersion if the default one is of the others: what answered in its place would be
-            another function.
-    """
-    endpoints, notes = {}, []
-    for name in sorted(signatures):  # a SavedModel's own order is another one at each load
-        strange = _strange(signatures[name])
-        if not strange:
-            endpoints[name] = _endpoint(name, signatures[name])
-            continue
-        note = f"endpoint {name!r} is not served, as no protocol can carry what it takes or gives: "
-        notes.append(f"{note}{strange}")
-    if notes and (not endpoints or SERVING_DEFAULT in signatures.keys() - endpoints.keys()):
-        raise BadVersion(
-            f"{'; '.join(notes)}. Cast such tensors in the signature, and save it again"
-        )
-    return endpoints, notes
-
-
-def _strange(signature: Any) -> str:
-    return ", ".join(
-        f"{kind} {key!r}, which is {specs[key].dtype.name}"
-        for kind, specs in zip(("input", "output"), _specs(signature), strict=True)
-        for key in sorted(specs)
-        if specs[key].dtype.name not in TYPES
-    )
-
-
-def _specs(signature: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    return signature.structured_input_signature[1], signature.structured_outputs
-
-
-def _endpoint(name: str, signature: Any) -> Endpoint:
-    inputs, outputs = (
-        {key: _spec(key, specs[key]) for key in sorted(specs)} for specs in _specs(signature)
-    )
-    batched = bool(inputs) and all(
-        spec.shape and spec.shape[0] is None for spec in [*inputs.values(), *outputs.values()]
-    )
-    return Endpoint(name, inputs, outputs, batched)
-
-
-def _spec(name: str, spec: Any) -> TensorSpec:
-    shape = None if spec.shape.rank is None else tuple(spec.shape)
-    return TensorSpec(name, np.dtype(spec.dtype.as_numpy_dtype), shape)
-
-
 def _check(name: str, value: npt.NDArray[Any], spec: TensorSpec) -> None:
     if not spec.fits(value):
         given = f"{type_name(value.dtype)} of shape {shape_text(value.shape)}"
@@ -394,7 +301,3 @@ def _check(name: str, value: npt.NDArray[Any], spec: TensorSpec) -> None:
             f"{name} is {given}, and the model takes {type_name(spec.dtype)} of shape "
             f"{shape_text(spec.shape)}"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]

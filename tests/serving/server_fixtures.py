@@ -39,6 +39,7 @@ DEFAULTS = {
     "executor": "openvino",
     "measure_seconds": 0,
     "explain_nice": 0,  # it would stand still while other tests run
+    "prepare_nice": 0,
     "cache": None,
 }
 

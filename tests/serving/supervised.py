@@ -50,6 +50,7 @@ def command(repository: Path, **settings: object) -> list[str]:
         "executor": "openvino",
         "measure_seconds": 0,
         "explain_nice": 0,
+        "prepare_nice": 0,
         "cache": None,
     } | settings
     return [sys.executable, "-c", PROGRAM, json.dumps(settings)]
@@ -160,10 +161,15 @@ def supervised(repository: Path, cache_home: Path, **settings: object) -> Iterat
 
 def explainers(parent: int | None = None) -> list[int]:
     """The processes that explain for this one, or another."""
+    return side_processes("serving.explain_worker", parent)
+
+
+def side_processes(module: str, parent: int | None = None) -> list[int]:
+    """Those that run it, of this one, or another."""
     found = []
     for task in Path(f"/proc/{parent or os.getpid()}/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             for pid in (task / "children").read_text().split():
-                if b"serving.explain_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(int(pid))
     return sorted(found)

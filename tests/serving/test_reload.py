@@ -1,6 +1,6 @@
 """Reloads under load: a server process, real gRPC clients, and nobody notices but the version.
 
-100 reloads take a minute and are marked `full`; a few run by default.
+100 reloads take minutes and are marked `full`; a few run by default.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ QUIET_CALLS = 100  # of the other model, between two reloads
 MEMORY_MARGIN = 1.05
 P99_MARGIN = 2.0
 # For the interpreter: ten turns of SWITCH_SECONDS, which a call of 4 ms feels.
-TURN_SECONDS = 0.005
+TURN_SECONDS = 0.001
 STALL_SECONDS = 0.2  # nothing holds the interpreter for so long
 FEW_RELOADS = 6
 
@@ -69,9 +69,11 @@ class Callers:
 
 
 async def reload_under_load(
-    server: ServerProcess, tiny, root: Path, reloads: int
+    server: ServerProcess, tiny, root: Path, reloads: int, kinds: int
 ) -> tuple[Callers, Callers, dict[str, list[float]], list[int]]:
-    """Returns: callers of what is reloaded, and of the other model; the latter's seconds between
+    """
+    Args:    kinds: of weights, which the versions have in turn.
+    Returns: callers of what is reloaded, and of the other model; the latter's seconds between
     reloads and during them; bytes after each reload."""
     seconds: dict[str, list[float]] = {"quiet": [], "during": []}
     resident_bytes = []
@@ -84,7 +86,7 @@ async def reload_under_load(
             for version in range(2, reloads + 2):
                 await image.answers(QUIET_CALLS)
                 seconds["quiet"] += image.seconds[-QUIET_CALLS:]
-                await asyncio.to_thread(tiny.publish, root, "text", version, seed=version % 2)
+                await asyncio.to_thread(tiny.publish, root, "text", version, seed=version % kinds)
                 before = len(image.seconds)
                 wish = service_pb2.RepositoryModelLoadRequest(model_name="text")
                 await repository.RepositoryModelLoad(wish)
@@ -96,18 +98,24 @@ async def reload_under_load(
 
 
 @pytest.mark.parametrize(
-    "reloads", [FEW_RELOADS, pytest.param(100, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
+    ("reloads", "kinds"),
+    [
+        (FEW_RELOADS, 2),
+        pytest.param(100, 1000, marks=[pytest.mark.full, pytest.mark.timeout(1800)]),
+    ],
 )
-async def test_reloads_under_load(tiny, tmp_path, reloads, record_property) -> None:
-    """Nothing is lost, memory comes back, and the other model's callers wait hardly longer."""
-    tiny.publish(tmp_path, "text", 1)
-    tiny.publish(tmp_path, "image", 1)
+async def test_reloads_under_load(tiny, tmp_path, reloads, kinds, record_property) -> None:
+    """Nothing is lost, memory comes back, and the other model's callers wait hardly longer, be it
+    for weights that the server has never seen."""
+    root = tmp_path / "repository"
+    tiny.publish(root, "text", 1)
+    tiny.publish(root, "image", 1)
     # Or a sweep through all that is here would count as a stall of the server.
     gc.collect()
     gc.freeze()
-    with server_process(tmp_path) as server:
+    with server_process(root, cache=tmp_path / "cache") as server:
         text, image, seconds, resident_bytes = await reload_under_load(
-            server, tiny, tmp_path, WARM_UP_RELOADS + reloads
+            server, tiny, root, WARM_UP_RELOADS + reloads, kinds
         )
 
     for versions in text.versions:

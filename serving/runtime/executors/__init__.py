@@ -10,6 +10,7 @@ from serving.runtime.cache import Cache
 from serving.runtime.endpoint import Tensors
 
 Outputs = dict[str, npt.NDArray[Any]]
+Signature = Callable[[], Any]  # loads it, of a SavedModel, if that was not done before
 
 
 class Executor(Protocol):
@@ -46,7 +47,7 @@ def joined(parts: Sequence[Tensors]) -> Tensors:
 
 
 def _openvino(
-    signature: Any, precision: str, threads: int, cache: Cache, key: str, lone_calls: bool
+    signature: Signature, precision: str, threads: int, cache: Cache, key: str, lone_calls: bool
 ) -> Executor:
     from serving.runtime.executors.openvino import open_signature
 
@@ -54,16 +55,16 @@ def _openvino(
 
 
 def _tensorflow(
-    signature: Any, precision: str, threads: int, cache: Cache, key: str, lone_calls: bool
+    signature: Signature, precision: str, threads: int, cache: Cache, key: str, lone_calls: bool
 ) -> Executor:
     from serving.runtime.executors.tensorflow import TensorFlowExecutor
 
-    return TensorFlowExecutor(signature, lanes=threads)
+    return TensorFlowExecutor(signature(), lanes=threads)
 
 
 # Each opens a signature in a precision, with so many threads; the key names its weights and graph.
 # The last says whether calls that are alone shall have all threads.
-EXECUTORS: dict[str, Callable[[Any, str, int, Cache, str, bool], Executor]] = {
+EXECUTORS: dict[str, Callable[[Signature, str, int, Cache, str, bool], Executor]] = {
     "openvino": _openvino,
     "tensorflow": _tensorflow,
 }

@@ -1,5 +1,6 @@
 """OpenVINO, compiled for this machine's CPU."""
 
+import json
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ import openvino as ov  # noqa: E402
 from serving.runtime.affinity import may_gather  # noqa: E402
 from serving.runtime.cache import Cache  # noqa: E402
 from serving.runtime.endpoint import Tensors  # noqa: E402
-from serving.runtime.executors import Outputs  # noqa: E402
+from serving.runtime.executors import Outputs, Signature  # noqa: E402
 from serving.runtime.threads import processors  # noqa: E402
 
 
@@ -90,7 +91,8 @@ class OpenVINOExecutor:
 
     def close(self) -> None:
         self._own = threading.local()
-        self._compiled = []
+        while self._compiled:  # one at a time: each is freed with the interpreter's lock held
+            self._compiled.pop()
 
 
 class _Lane:
@@ -131,22 +133,29 @@ def _compile(model: Any, precision: str, threads: int, streams: int) -> Any:
 
 
 def open_signature(
-    signature: Any, precision: str, threads: int, cache: Cache, key: str, lone_calls: bool = True
+    signature: Signature,
+    precision: str,
+    threads: int,
+    cache: Cache,
+    key: str,
+    lone_calls: bool = True,
 ) -> OpenVINOExecutor:
     """Compiles a SavedModel's signature, which was converted before, or is now."""
     place = f"openvino {ov.__version__} {key}"
-    outputs = _outputs(signature)
     graph, weights = cache.file(f"{place} graph"), cache.file(f"{place} weights")
-    if graph is not None and weights is not None:
-        with suppress(RuntimeError):  # cut short
+    outputs = cache.read(f"{place} outputs")
+    if graph is not None and weights is not None and outputs is not None:
+        with suppress(RuntimeError, ValueError):  # cut short
             model = ov.Core().read_model(graph, weights)
-            return OpenVINOExecutor(model, outputs, precision, threads, lone_calls)
-    model = ov.convert_model(signature)
+            return OpenVINOExecutor(model, json.loads(outputs), precision, threads, lone_calls)
+    loaded = signature()
+    model, names = ov.convert_model(loaded), _outputs(loaded)
+    cache.write(f"{place} outputs", json.dumps(names).encode())
     with TemporaryDirectory() as folder:
         ov.save_model(model, Path(folder) / "model.xml", compress_to_fp16=False)
         for name, kind in (("graph", "xml"), ("weights", "bin")):
             cache.write(f"{place} {name}", (Path(folder) / f"model.{kind}").read_bytes())
-    return OpenVINOExecutor(model, outputs, precision, threads, lone_calls)
+    return OpenVINOExecutor(model, names, precision, threads, lone_calls)
 
 
 def _outputs(signature: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""One process that explains, as its server holds it: started when it is first asked. asyncio."""
+"""One process that works beside a server, as that holds it: started when first asked. asyncio."""
 
 import asyncio
 import os
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from serving.explain_worker import LENGTH, Job, pack
 from serving.runtime.affinity import PROCESSORS
+from serving.side_worker import LENGTH, pack
 
 END_SECONDS = 2.0  # for an idle one to see that its input ended
 
@@ -18,22 +18,30 @@ class Lost(Exception):
     """It ended in the midst of a job: it was killed, say, for want of memory."""
 
 
-class ExplainProcess:
-    """Args: nice: its priority; 19 is the lowest."""
+class SideProcess:
+    """
+    Args: module: that it runs, which answers jobs by `serving.side_worker`.
+          nice: its priority; 19 is the lowest.
+    """
 
-    def __init__(self, nice: int) -> None:
-        self._nice = nice
+    def __init__(self, module: str, nice: int) -> None:
+        self._module = module
+        self.nice = nice
         self._child: asyncio.subprocess.Process | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def ask(self, job: Job) -> Any:
+    async def ask(self, job: Any) -> Any:
         """One job at a time. After a failure, or a cancelled call, it is only to be killed.
 
         Raises: Lost; OSError if it cannot be started.
         """
         self._stop_timer()
         if self._child is None:
-            self._child = await _start(self._nice)
+            starting = asyncio.create_task(_start(self._module, self.nice))
+            try:
+                await asyncio.shield(starting)
+            finally:  # who gives up in the midst of it has a process to kill, too
+                self._child = await starting
         child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
@@ -42,9 +50,10 @@ class ExplainProcess:
             await child.stdin.drain()
             (length,) = LENGTH.unpack(await child.stdout.readexactly(LENGTH.size))
             return pickle.loads(await child.stdout.readexactly(length))
-        except (EOFError, ConnectionError) as error:
+        # uvloop has a RuntimeError for a pipe that is closed.
+        except (EOFError, ConnectionError, RuntimeError) as error:
             code = await child.wait()
-            raise Lost(f"the process that explains ended with {code}") from error
+            raise Lost(f"{self._module} ended with {code}") from error
 
     def call_after(self, seconds: float, then: Callable[[], None]) -> None:
         """Unless it is asked before."""
@@ -74,11 +83,11 @@ class ExplainProcess:
             self._timer = None
 
 
-async def _start(nice: int) -> asyncio.subprocess.Process:
+async def _start(module: str, nice: int) -> asyncio.subprocess.Process:
     # It imports what this process does: no file of the folder that it is started in.
     path = os.pathsep.join(map(os.path.abspath, sys.path))
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "serving.explain_worker", str(nice)),
+        *(sys.executable, "-P", "-m", module, str(nice)),
         *map(str, PROCESSORS),
         env=os.environ | {"PYTHONPATH": path},
         stdin=asyncio.subprocess.PIPE,  # whose end is the process's

@@ -1,0 +1,43 @@
+"""A process that prepares versions, one after another; `serving.preparer` holds it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from serving.runtime import garbage
+from serving.runtime.cache import Cache
+from serving.runtime.opening import Wish
+from serving.side_worker import answer_jobs
+
+
+class Job(NamedTuple):
+    """
+    folder, digest: of the version, and of what it holds.
+    cache:          its folder.
+    """
+
+    folder: Path
+    digest: str
+    wish: Wish
+    cache: Path
+
+
+def prepare(job: Job) -> None:
+    """Leaves in the cache what a server opens the version by. Raises: BadVersion."""
+    from serving.runtime.saved_model import limit_tensorflow
+    from serving.runtime.servable import Servable
+
+    limit_tensorflow(job.wish.threads)
+    cache = Cache(job.cache)
+    try:
+        with cache.alone(f"preparing {job.digest}"):
+            servable = Servable.load(job.folder, wish=job.wish, cache=cache)
+        try:
+            servable.check_golden()
+        finally:
+            servable.close()
+    finally:
+        garbage.collect()
+
+
+if __name__ == "__main__":
+    answer_jobs(prepare)
