@@ -74,7 +74,14 @@ class Prepared:
 
     def let_go(self) -> None:
         """Of the whole, if it is loaded."""
-        self._whole = None
+        whole, self._whole = self._whole, None
+        if whole is not None:
+            whole.close()
+
+    def close(self) -> None:
+        """As SavedModel.close."""
+        self.let_go()
+        self._own.close()
 
     def _load_whole(self) -> SavedModel:
         with self._loading:

@@ -241,7 +241,9 @@ class Servable:
     def close(self) -> None:
         """Frees the memory, once the calls that still run in threads have ended."""
         self.executor.close()
-        self._graphs = None
+        graphs, self._graphs = self._graphs, None
+        if graphs is not None:
+            graphs.close()
 
     def _call(self, endpoint: str) -> Callable[[Tensors], Outputs]:
         if self._graphs is None:
@@ -254,7 +256,10 @@ class Servable:
             graphs.let_go()
         elif cache.folder is not None:
             prepared.keep(graphs, digest, cache)
-            self._graphs = Prepared.recall(self.folder, digest, cache) or graphs
+            small = Prepared.recall(self.folder, digest, cache)
+            if small is not None:
+                self._graphs = small
+                graphs.close()
 
     def _open(self, wish: Wish, cache: Cache, key: str) -> None:
         endpoint = self.endpoints[self.default_endpoint]

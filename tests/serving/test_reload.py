@@ -25,6 +25,7 @@ CALLERS = 2  # of each model
 PATIENT_SECONDS = 30.0  # for a call that was lost
 QUIET_CALLS = 100  # of the other model, between two reloads
 MEMORY_MARGIN = 1.05
+LEAK_MARGIN = 1.02  # of a hundred: a fifth of a megabyte each would be beyond it
 P99_MARGIN = 2.0
 # For the interpreter: ten turns of SWITCH_SECONDS, which a call of 4 ms feels.
 TURN_SECONDS = 0.001
@@ -136,3 +137,4 @@ async def test_reloads_under_load(tiny, tmp_path, reloads, kinds, record_propert
     if reloads > FEW_RELOADS:  # of fewer calls, the slowest in a hundred is chance
         assert p99["during"] <= P99_MARGIN * p99["quiet"] + TURN_SECONDS
         assert slowest <= STALL_SECONDS
+        assert growth <= LEAK_MARGIN

@@ -17,7 +17,7 @@ from serving.runtime.endpoint import Tensors
 from serving.runtime.manifest import artefact_digest
 from serving.runtime.opening import Wish
 from serving.runtime.prepared import Prepared, is_kept, keep
-from serving.runtime.saved_model import SavedModel
+from serving.runtime.saved_model import CLOSED_FOR_A_SWEEP, SavedModel
 from serving.runtime.servable import Servable
 
 DOMAINS = ["image", "audio", "text"]
@@ -94,6 +94,16 @@ def test_another_version_in_its_place_does_not_answer_for_it(tiny, tmp_path, cac
     item = tiny.item("image", 3)
     scores = servable.predict(servable.preprocess(servable.decode(item))[np.newaxis]).scores[0]
     np.testing.assert_allclose(scores, tiny.scores("image", item), atol=1e-4)
+
+
+def test_a_spoilt_folder_does_not_answer_for_it_either(tiny, tmp_path, cache) -> None:
+    folder = tiny.publish(tmp_path, "image")
+    load(folder, cache).close()
+    servable = load(folder, cache)
+    path = next((folder / "variables").glob("*.data*"))
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+    with pytest.raises(ModelUnavailable, match="not the file that was exported"):
+        servable.run("classify", encoded(tiny.item("image")))
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -177,3 +187,40 @@ def test_a_network_that_is_not_whole_is_refused(tmp_path) -> None:
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={"preprocess": module.preprocess})
     with pytest.raises(BadVersion, match="no predict and no classify endpoint"):
         SavedModel(tmp_path / "1").require(["preprocess", "predict", "classify"])
+
+
+def test_closing_frees_the_tables(tmp_path) -> None:
+    """Which TensorFlow would keep for good. Variables it frees itself, with who holds them."""
+    module, folder = Preprocessing(), tmp_path / "1"
+    tf.saved_model.save(module, str(folder), signatures={"preprocess": module.preprocess})
+    saved_model = SavedModel(folder)
+    held = saved_model.signature("preprocess")
+    (table,) = [
+        tensor
+        for tensor in held.captured_inputs
+        if tensor.dtype == tf.resource and not _is_variable(tensor)
+    ]
+    assert tf.raw_ops.LookupTableSizeV2(table_handle=table) == 2
+    saved_model.close()
+    with pytest.raises(tf.errors.NotFoundError):
+        tf.raw_ops.LookupTableSizeV2(table_handle=table)
+    (variable,) = held.graph.variables
+    np.testing.assert_array_equal(variable, [2, 3])
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_what_is_closed_leaves_the_others_alone(tiny, tmp_path, cache, domain) -> None:
+    """As often as all that TensorFlow keeps of calls is thrown away, too."""
+    folder = tiny.publish(tmp_path, domain)
+    servable = load(folder, cache)
+    decoded = servable.decode(tiny.item(domain, 3))
+    wanted = servable.preprocess(decoded)
+    for _ in range(CLOSED_FOR_A_SWEEP + 1):
+        other = load(folder, cache)
+        np.testing.assert_array_equal(other.preprocess(decoded), wanted)
+        other.close()
+        np.testing.assert_array_equal(servable.preprocess(decoded), wanted)
+
+
+def _is_variable(tensor: tf.Tensor) -> bool:
+    return bool(tf.raw_ops.VarIsInitializedOp(resource=tensor))
