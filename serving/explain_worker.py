@@ -1,5 +1,6 @@
 """A process that explains, one input after another; `serving.explainer` holds it."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,4 +80,5 @@ def _load(job: Job) -> "Servable":
 
 
 if __name__ == "__main__":
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # theirs who answer
     answer_jobs(Worker().answer)

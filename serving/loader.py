@@ -18,7 +18,7 @@ from serving.runtime.affinity import give_way_anywhere
 from serving.runtime.cache import Cache
 from serving.runtime.opening import Wish
 from serving.runtime.priority import stand_back
-from serving.runtime.saved_model import has_gpu, limit_tensorflow
+from serving.runtime.saved_model import limit_tensorflow
 from serving.runtime.servable import Servable
 from serving.settings import Settings
 
@@ -44,10 +44,10 @@ class Loader:
         """Raises: BadVersion."""
         run = asyncio.get_running_loop().run_in_executor
         wish = self._wish(folder.config)
-        on_gpu = await run(self._thread, self._import_libraries)
-        # Of whose memory the server has all, and another process none to measure with.
-        if not on_gpu:
-            await self._preparer.prepare(folder.path, wish, self._nice)
+        await asyncio.gather(
+            run(self._thread, self._import_libraries),
+            self._preparer.prepare(folder.path, wish, self._nice),
+        )
         return await run(self._thread, self._open, folder, wish)
 
     def give_way(self) -> None:
@@ -59,15 +59,14 @@ class Loader:
         await self._preparer.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _import_libraries(self) -> bool:
-        """Which takes seconds. Returns: whether TensorFlow computes on a GPU."""
+    def _import_libraries(self) -> None:
+        """Which takes seconds."""
         if not self._libraries_aside:
             limit_tensorflow(self._settings.threads)
             import serving.runtime.executors.openvino  # noqa: F401
 
             garbage.set_aside()
             self._libraries_aside = True
-        return has_gpu()
 
     def _open(self, folder: VersionFolder, wish: Wish) -> Loaded:
         # The first makes the libraries' own threads, which inherit its priority and compute for

@@ -22,11 +22,16 @@ class Job(NamedTuple):
 
 
 def prepare(job: Job) -> None:
-    """Leaves in the cache what a server opens the version by. Raises: BadVersion."""
-    from serving.runtime.saved_model import limit_tensorflow
+    """Leaves in the cache what a server opens the version by. Raises: BadVersion.
+
+    Nothing where there is a GPU: the server has all of its memory, and measures there itself.
+    """
+    from serving.runtime.saved_model import has_gpu, limit_tensorflow
     from serving.runtime.servable import Servable
 
     limit_tensorflow(job.wish.threads)
+    if has_gpu():
+        return
     cache = Cache(job.cache)
     try:
         with cache.alone(f"preparing {job.digest}"):

@@ -48,8 +48,8 @@ class Settings(BaseSettings):
     )
     cache: Path | None = Field(
         default_factory=lambda: platformdirs.user_cache_path("triptych"),
-        description="folder for compiled models and what was measured; none keeps nothing, which "
-        "costs time only",
+        description="folder for prepared models and what was measured; none keeps nothing: each "
+        "start takes longer, and new versions hold others up",
     )
     measure_seconds: float = Field(
         2.0, ge=0, le=600, description="for finding a model's fastest executor and batch, once"

@@ -2,8 +2,7 @@
 
 `serving.side_process` starts it, `python -m MODULE NICE PROCESSOR...`, with jobs on standard input
 and answers on standard output, each a pickle behind its length. When its input ends, so does it. It
-has its priority from its first line on, so that TensorFlow's threads have it too, and takes no GPU
-from those who answer.
+has its priority from its first line on, so that TensorFlow's threads have it too.
 """
 
 import os
@@ -32,7 +31,6 @@ def answer_jobs(answer: Callable[[Any], Any]) -> None:
     nice, *processors = map(int, sys.argv[1:])
     spread(set(processors))
     stand_back() if nice == LOWEST else give_way(nice)
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     leave_out_training()
     said = os.fdopen(os.dup(OUTPUT), "wb")
     os.dup2(LOG, OUTPUT)  # whatever else is printed
