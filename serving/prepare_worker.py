@@ -10,13 +10,9 @@ from serving.side_worker import answer_jobs
 
 
 class Job(NamedTuple):
-    """
-    folder, digest: of the version, and of what it holds.
-    cache:          its folder.
-    """
+    """cache: its folder."""
 
     folder: Path
-    digest: str
     wish: Wish
     cache: Path
 
@@ -32,10 +28,8 @@ def prepare(job: Job) -> None:
     limit_tensorflow(job.wish.threads)
     if has_gpu():
         return
-    cache = Cache(job.cache)
     try:
-        with cache.alone(f"preparing {job.digest}"):
-            servable = Servable.load(job.folder, wish=job.wish, cache=cache)
+        servable = Servable.load(job.folder, wish=job.wish, cache=Cache(job.cache))
         try:
             servable.check_golden()
         finally:

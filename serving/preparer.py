@@ -20,6 +20,7 @@ from serving.side_process import Lost, SideProcess
 logger = logging.getLogger(__name__)
 
 WORKER = "serving.prepare_worker"
+LOOK_AGAIN_SECONDS = 0.2
 IDLE_SECONDS = 60.0  # after which its memory is given back, and TensorFlow to be imported again
 
 
@@ -37,18 +38,27 @@ class Preparer:
         Args:   nice: the priority; 19 is the lowest.
         Raises: BadVersion.
         """
-        digest = await asyncio.to_thread(self._wanted, version, wish)
-        if digest is None or self._cache.folder is None:
-            return
-        job = Job(version, digest, wish, self._cache.folder)
+        try:
+            while (digest := await asyncio.to_thread(self._wanted, version, wish)) is not None:
+                claim = self._cache.claim(digest)
+                if claim is None:
+                    await asyncio.sleep(LOOK_AGAIN_SECONDS)  # another server is at it
+                    continue
+                with claim:
+                    # Unless another one has done it since we looked.
+                    if await asyncio.to_thread(self._wanted, version, wish) is not None:
+                        await self._ask(version, wish, nice)
+                return
+        except OSError as error:
+            logger.warning("%s is prepared here, and holds others up: %s", version, error)
+
+    async def _ask(self, version: Path, wish: Wish, nice: int) -> None:
+        assert self._cache.folder is not None
         if self._process is not None and self._process.nice != nice:
             self.retire()
         process, self._process = self._process or SideProcess(WORKER, nice), None
         try:
-            answer = await process.ask(job)
-        except OSError as error:
-            logger.warning("%s is prepared here, and holds others up: %s", version, error)
-            return
+            answer = await process.ask(Job(version, wish, self._cache.folder))
         except BaseException as error:
             await process.kill()
             if isinstance(error, Lost):
@@ -79,7 +89,7 @@ class Preparer:
     def _wanted(self, version: Path, wish: Wish) -> str | None:
         """The digest of a version to be prepared: not one that is, nor a foreign one, and of what
         TensorFlow computes there is nothing to prepare."""
-        if not (version / MANIFEST).exists():
+        if self._cache.folder is None or not (version / MANIFEST).exists():
             return None
         with suppress(BadVersion):  # whoever loads it tells
             digest = artefact_digest(read_manifest(version))

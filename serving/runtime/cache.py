@@ -7,10 +7,10 @@ import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +61,16 @@ class Cache:
                 Path(temporary).unlink(missing_ok=True)
             self.folder = None
 
-    @contextmanager
-    def alone(self, key: str) -> Iterator[None]:
-        """Of all who use the folder: what several want is worked out once. Blocking."""
-        if self.folder is None:
-            yield
-            return
-        with self._path(f"lock {key}").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or its process has ended
-            yield
+    def claim(self, key: str) -> BinaryIO | None:
+        """Who has it may work out what all want who use the folder, until it is closed, or its
+        process has ended. None if another has it. Raises: OSError."""
+        file = self._path(f"claim {key}").open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return file
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None

@@ -94,6 +94,17 @@ async def test_a_process_that_dies_takes_its_version_along(tiny, tmp_path, cache
     assert is_prepared(folder, cache)
 
 
+async def test_of_two_servers_one_prepares(tiny, tmp_path, cache, preparer) -> None:
+    """The other one waits, and has no process."""
+    folder, other = tiny.publish(tmp_path, "text", 1), Preparer(Cache(cache.folder))
+    async with asyncio.TaskGroup() as group:
+        for one in (preparer, other):
+            group.create_task(one.prepare(folder, WISH, 0))
+    assert len(side_processes(WORKER)) == 1
+    assert is_prepared(folder, cache)
+    await other.close()
+
+
 async def test_who_gives_up_leaves_no_process(tiny, tmp_path, preparer) -> None:
     preparing = asyncio.create_task(preparer.prepare(tiny.publish(tmp_path, "text", 1), WISH, 0))
     await _only(lambda: side_processes(WORKER))

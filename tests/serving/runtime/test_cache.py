@@ -2,15 +2,12 @@
 
 import os
 import stat
-import threading
 from pathlib import Path
 
 import pytest
 
 from serving.runtime import cache as module
 from serving.runtime.cache import Cache
-
-PATIENT_SECONDS = 30.0
 
 
 def test_what_was_written_is_read_by_the_next(tmp_path: Path) -> None:
@@ -134,21 +131,10 @@ def test_another_server_that_clears_up_at_the_same_time_does_no_harm(
 
 def test_one_at_a_time_works_a_thing_out(tmp_path: Path) -> None:
     """Be they two processes, which differ in that each has opened the file itself."""
-    order: list[str] = []
-    asked = threading.Event()
-
-    def second() -> None:
-        asked.set()
-        with Cache(tmp_path).alone("key"):
-            order.append("second")
-
-    thread = threading.Thread(target=second)
-    with Cache(tmp_path).alone("key"):
-        thread.start()
-        assert asked.wait(PATIENT_SECONDS)
-        with Cache(tmp_path).alone("another"):
-            order.append("another")
-        thread.join(0.1)
-        order.append("first")
-    thread.join(PATIENT_SECONDS)
-    assert order == ["another", "first", "second"]
+    first = Cache(tmp_path).claim("key")
+    with first:
+        assert Cache(tmp_path).claim("key") is None
+        with Cache(tmp_path).claim("another"):
+            assert Cache(tmp_path).claim("key") is None
+    with Cache(tmp_path).claim("key"):
+        assert Cache(tmp_path).claim("key") is None
