@@ -38,7 +38,7 @@ class Loader:
         self._thread = ThreadPoolExecutor(1, "load", initializer=give_way_anywhere)
         self._nice = 0
         self._libraries_aside = False
-        self._loads = 0
+        self._has_opened = False
 
     async def load(self, folder: VersionFolder) -> Loaded:
         """Raises: BadVersion."""
@@ -71,9 +71,9 @@ class Loader:
     def _open(self, folder: VersionFolder, wish: Wish) -> Loaded:
         # The first makes the libraries' own threads, which inherit its priority and compute for
         # callers later.
-        if self._loads:
+        if self._has_opened:
             stand_back()
-        self._loads += 1
+        self._has_opened = True
         limits = folder.config.limits_over(self._settings.limits)
         try:
             servable = Servable.load(folder.path, limits=limits, wish=wish, cache=self._cache)

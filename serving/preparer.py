@@ -1,4 +1,4 @@
-"""Prepares new versions in a process of its own, while others are served.
+"""Prepares new versions in a process of its own, so that others are served meanwhile.
 
 What is done there would hold the interpreter's lock of this one for tenths of a second
 (`serving.runtime.prepared`), and its memory for good. asyncio, one loop, one version at a time.

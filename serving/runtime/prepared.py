@@ -109,7 +109,14 @@ def is_kept(digest: str, cache: Cache) -> bool:
 
 
 def keep(saved_model: SavedModel, digest: str, cache: Cache) -> None:
-    """For `Prepared.recall`."""
+    """For `Prepared.recall`. What cannot be kept is served all the same, by the whole."""
+    try:
+        _keep(saved_model, digest, cache)
+    except Exception as error:  # no room for it, or a graph that TensorFlow does not save again
+        logger.warning("the version of digest %s is loaded whole each time: %s", digest, error)
+
+
+def _keep(saved_model: SavedModel, digest: str, cache: Cache) -> None:
     endpoints = {
         name: (_tell(endpoint.inputs), _tell(endpoint.outputs), endpoint.batched)
         for name, endpoint in saved_model.endpoints.items()

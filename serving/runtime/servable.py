@@ -135,7 +135,11 @@ class Servable:
             if manifest is not None:
                 graphs.require(ENDPOINTS)
         servable = cls(folder, manifest, golden, graphs, limits)
-        servable._open(wish or Wish(executor, seconds=0.0), cache, digest)
+        try:
+            servable._open(wish or Wish(executor, seconds=0.0), cache, digest)
+        except BaseException:
+            graphs.close()
+            raise
         if manifest is not None and servable.executor_name != "tensorflow":
             servable._let_go(graphs, digest, cache)
         return servable

@@ -59,7 +59,8 @@ def falsified(folder: Path) -> None:
 
 
 async def test_each_version_is_prepared_once(tiny, tmp_path, cache, preparer) -> None:
-    """By one process, which is asked again for another version, and for none that it knows."""
+    """By one process, which is asked again for another version, and for none that it knows; at
+    another priority by another one."""
     one, other = (tiny.publish(tmp_path, "text", number, seed=number) for number in (1, 2))
     await preparer.prepare(one, WISH, 0)
     assert is_prepared(one, cache)
@@ -70,6 +71,9 @@ async def test_each_version_is_prepared_once(tiny, tmp_path, cache, preparer) ->
     for path in set(one.iterdir()) - {one / "assets.extra"}:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     await preparer.prepare(one, WISH, 0)  # it would find nothing
+    await preparer.prepare(tiny.publish(tmp_path, "text", 3, seed=3), WISH, 3)
+    (lower,) = set(side_processes(WORKER)) - {process}  # which may be ending still
+    assert os.getpriority(os.PRIO_PROCESS, lower) == 3
 
 
 async def test_a_bad_version_is_told_as_ever(tiny, tmp_path, cache, preparer) -> None:

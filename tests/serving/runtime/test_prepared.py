@@ -5,6 +5,7 @@ says so, and the rest is answered.
 """
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,18 @@ def test_what_is_cut_short_is_made_anew(tiny, tmp_path, cache, share) -> None:
     servable.check_golden()
     digest = artefact_digest(servable.manifest)
     assert Prepared.recall(folder, digest, cache) is not None
+
+
+def test_what_cannot_be_kept_is_served(tiny, tmp_path, cache, monkeypatch) -> None:
+    """Where there is no room for temporary files, say: for OpenVINO there was, and then no more."""
+    folder = tiny.publish(tmp_path, "image")
+    load(folder, cache).close()
+    (archive,) = [path for path in cache.folder.iterdir() if path.read_bytes()[:2] == b"PK"]
+    archive.unlink()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    servable = load(folder, cache)
+    servable.check_golden()
+    assert not is_kept(artefact_digest(servable.manifest), cache)
 
 
 def test_without_a_cache_nothing_is_kept(tiny, tmp_path) -> None:
